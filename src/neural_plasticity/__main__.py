@@ -1,0 +1,5 @@
+"""`python -m neural_plasticity` is `plasticity`."""
+
+from neural_plasticity.cli import main
+
+main()

@@ -1,0 +1,69 @@
+"""Every error this package raises on purpose.
+
+PlasticityError
+├── InputError            what the user named cannot be used
+│   ├── ModelNotUsable    a model that is missing, unreadable or of the wrong sort
+│   ├── TextNotUsable     a text that is missing, empty, binary, too short or wrongly encoded
+│   └── SettingNotUsable  a setting, flag or argument outside what it may be
+├── RecordError           a run folder that cannot be read or written
+│   ├── NotARun           the folder holds no run, or something foreign
+│   ├── NewerSchema       written by a newer version of this package
+│   ├── CorruptRecord     a line or tensor that cannot be read
+│   ├── RunLocked         somebody else is writing this run
+│   └── RecordNotWritable a full or read-only disk, a deleted folder
+└── MissingExtra          an optional part that is not installed
+
+Each message is one sentence: what, where, what was seen, what to do.
+"""
+
+
+class PlasticityError(Exception):
+    """Anything this package refuses, in one sentence meant for the user."""
+
+
+class InputError(PlasticityError):
+    """What the user named cannot be used."""
+
+
+class ModelNotUsable(InputError):
+    """A model that is missing, unreadable or of the wrong sort."""
+
+
+class TextNotUsable(InputError):
+    """A text that is missing, empty, binary, too short or wrongly encoded."""
+
+
+class SettingNotUsable(InputError):
+    """A setting, flag or argument outside what it may be."""
+
+
+class RecordError(PlasticityError):
+    """A run folder that cannot be read or written."""
+
+
+class NotARun(RecordError):
+    """The folder holds no run, or something foreign."""
+
+
+class NewerSchema(RecordError):
+    """The run was written by a newer version of this package."""
+
+
+class CorruptRecord(RecordError):
+    """A line or tensor of the record cannot be read."""
+
+
+class RunLocked(RecordError):
+    """Somebody else is writing this run."""
+
+
+class RecordNotWritable(RecordError):
+    """The disk is full or read-only, or the run folder is gone."""
+
+
+class MissingExtra(PlasticityError):
+    """An optional part of the package is not installed."""
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        super().__init__(f'{purpose} needs an optional part that is not installed; run: pip install "neural-plasticity[{extra}]"')
+        self.extra = extra
