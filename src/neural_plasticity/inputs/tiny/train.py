@@ -7,7 +7,6 @@ written to disk as it goes, so a training that was stopped goes on where it was.
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.progress import track
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
@@ -73,11 +73,9 @@ def build_model(end: int) -> MistralForCausalLM:
 
 def stream_of(tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document]) -> Tensor:
     """All documents as one line of token ids, each followed by the end token."""
-    end = tokenizer.convert_tokens_to_ids(END)
     ids: list[int] = []
     for document in documents:
-        ids.extend(tokenizer(document.text, verbose=False)["input_ids"])
-        ids.append(end)
+        ids.extend(tokenizer(document.text + END, verbose=False)["input_ids"])
     return torch.tensor(ids)
 
 
@@ -124,7 +122,7 @@ class State:
                 tensors[f"{moment}.{name}"] = self.optimizer.state[weight][moment]
         fresh = self.path.with_suffix(".partial")
         save_file(tensors, fresh, metadata={"step": str(step)})
-        os.replace(fresh, self.path)
+        fresh.replace(self.path)
 
     def restore(self) -> int:
         """The number of steps already done, with the model and optimizer as they were then."""
@@ -134,7 +132,8 @@ class State:
         for name, weight in self.model.named_parameters():
             weight.data.copy_(tensors[f"weight.{name}"])
             self.optimizer.state[weight] = {moment: tensors[f"{moment}.{name}"] for moment in ("exp_avg", "exp_avg_sq", "step")}
-        return int(self.optimizer.state[weight]["step"].item())
+        with safe_open(self.path, framework="pt") as file:
+            return int(file.metadata()["step"])
 
 
 def train(folder: Path, steps: int, peak: float, every: int = 200) -> None:
@@ -145,7 +144,7 @@ def train(folder: Path, steps: int, peak: float, every: int = 200) -> None:
     learned, kept = (of_split(documents, side) for side in sides)
     tokenizer = train_tokenizer(learned)
     stream, held_out = stream_of(tokenizer, learned), stream_of(tokenizer, kept)
-    model = build_model(end=tokenizer.convert_tokens_to_ids(END))
+    model = build_model(end=tokenizer.vocab[END])
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
