@@ -4,6 +4,7 @@ In: arguments. Out: tables, files, exit code 0 (done), 1 (refused, with one sent
 One file per command, imported only when it is called; the table below is the only list of them.
 """
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -14,20 +15,18 @@ from typer.core import TyperCommand, TyperGroup
 from neural_plasticity.errors import PlasticityError
 
 SUMMARIES = {
+    "demo": "Do the main job on the embedded model: no network, no settings.",
+    "generate": "Let a model go on with a prompt.",
     "env": "Show what this machine offers: device, memory, versions, optional parts.",
 }
 
 
 class Commands(TyperGroup):
-    """The commands by name; only the one that is called is imported."""
+    """The commands by name; for listings a stand-in with the summary is enough, and only the one called is imported."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(SUMMARIES)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A stand-in that carries the summary: all that listings and suggestions need."""
-        summary = SUMMARIES.get(cmd_name)
-        return TyperCommand(cmd_name, help=summary) if summary else None
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=summary) for name, summary in SUMMARIES.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
@@ -65,11 +64,10 @@ def plasticity(
 
 def main() -> None:
     """Run the command line; a refusal is one sentence on stderr and exit code 1."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars of other libraries are noise in a log
     try:
         app()
     except PlasticityError as refusal:
         typer.echo(f"plasticity: {refusal}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("plasticity: stopped", err=True)
-        sys.exit(130)

@@ -1,6 +1,6 @@
 """A matrix product that survives Apple Silicon, and costs one call to torch everywhere else.
 
-On M1 to M3, torch's calls into Apple's BLAS crashed the process or returned nonsense. There CPU matrices go to
+On M1 to M3, torch's calls into Apple's BLAS could crash the whole process. There matrices on the CPU go first to
 numpy; if numpy fails, small ones to plain Python and large ones to torch with a single thread.
 """
 
@@ -68,7 +68,7 @@ def _of_tensors(a: Tensor, b: Tensor, tier: Tier | None) -> Tensor:
         raise ValueError(f"safe_matmul: tier='{tier}' cannot take {obstacle}; leave tier out, or use tier='torch'.")
     if a.device.type != "cpu" or b.device.type != "cpu":
         return torch.matmul(a, b)
-    if torch.is_autocast_enabled("cpu") or _name(a) not in NUMBERS:
+    if torch.is_autocast_enabled("cpu"):
         return _by_torch(a, b)
     wide = torch.float32 if _name(a) in HALVES else a.dtype
     left, right = a.to(wide), b.to(wide)
@@ -81,7 +81,7 @@ def _of_tensors(a: Tensor, b: Tensor, tier: Tier | None) -> Tensor:
 def _of_arrays(a: np.ndarray, b: np.ndarray, tier: Tier | None) -> np.ndarray:
     """By the tiers where they can go, else by numpy, which computes the other types without BLAS."""
     _require_product(a.shape, b.shape)
-    common = np.result_type(a.dtype, b.dtype).newbyteorder("=")
+    common = np.result_type(a.dtype, b.dtype)
     if common.name not in NUMBERS:
         if tier in ("python", "torch"):
             raise ValueError(f"safe_matmul: tier='{tier}' cannot take arrays of {common.name}; leave tier out.")
@@ -188,7 +188,7 @@ def _name(tensor: Tensor) -> str:
 
 def _tensor(array: np.ndarray) -> Tensor:
     """A copy, since torch takes neither read-only arrays nor negative strides."""
-    return torch.from_numpy(np.array(array, order="C"))
+    return torch.from_numpy(np.array(array))
 
 
 def _sizes(a: Sequence[int], b: Sequence[int]) -> tuple[tuple[int, ...], int, int, int]:

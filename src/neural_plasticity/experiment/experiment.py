@@ -1,0 +1,88 @@
+"""The experiment: from a model and texts, through its phases, to events and a result."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from neural_plasticity.errors import ModelNotUsable
+from neural_plasticity.experiment.evaluation import Evaluator, Quality
+from neural_plasticity.experiment.samples import write_text
+from neural_plasticity.inputs.batches import batches, spread, windows
+from neural_plasticity.inputs.documents import Document
+from neural_plasticity.record import Evaluation, Event, Failed, Finished, Metrics, PhaseStarted, RunStarted, Sample, Sink
+from neural_plasticity.record.sink import Arrays
+from neural_plasticity.settings import Settings
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment leaves in memory; everything else is in its events."""
+
+    model: PreTrainedModel
+    baseline: Quality
+
+
+class Experiment:
+    """Takes one model through the phases that its settings ask for, and tells its sinks all about it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None,
+        held_out: Sequence[Document],
+        sinks: Sequence[Sink] = (),
+        name: str = "experiment",
+    ) -> None:
+        self.settings, self.model, self.held_out, self.name = settings, model, held_out, name
+        if tokenizer is None:
+            raise ModelNotUsable(f"{type(model).__name__} came without a tokenizer, so it cannot read text; pass one on.")
+        self.tokenizer = tokenizer
+        self._sinks = tuple(sinks)
+        self._phase = "setup"
+
+    def run(self) -> Result:
+        """Go through all phases; a failure is told to the sinks before it is raised."""
+        try:
+            self._emit(RunStarted(name=self.name, job="evaluate"))
+            quality = self._evaluate("baseline")
+            self._write_sample("baseline")
+            self._emit(Finished(summary=_numbers(quality)))
+        except BaseException as fault:
+            self._emit(Failed(error=type(fault).__name__, message=str(fault) or "stopped by the user", phase=self._phase))
+            raise
+        return Result(self.model, quality)
+
+    def _evaluate(self, stage: str) -> Quality:
+        settings = self.settings
+        found = spread(windows(self.tokenizer, self.held_out, settings.max_length), settings.eval_tokens)
+        self._begin("evaluation", -(-len(found) // settings.batch_size))
+        evaluator = Evaluator(self.model, len(self.held_out))
+        pad: Any = self.tokenizer.pad_token_id or 0  # masked and without a label, so any id will do
+        for step, (chosen, batch) in enumerate(batches(found, settings.batch_size, pad), 1):
+            self._emit(Metrics(step=step, values={"eval_loss": evaluator.add(chosen, batch)}))
+        quality = evaluator.quality()
+        names = tuple(document.name for document in self.held_out)
+        self._emit(Evaluation(stage=stage, values=_numbers(quality), documents=names), {"document_losses": quality.document_losses})
+        return quality
+
+    def _write_sample(self, stage: str) -> None:
+        settings = self.settings
+        self._begin("sample")
+        text = write_text(self.model, self.tokenizer, settings.prompt, tokens=settings.sample_tokens, seed=settings.seed)
+        self._emit(Sample(prompt=settings.prompt, text=text, seed=settings.seed, stage=stage))
+
+    def _begin(self, phase: str, steps: int | None = None) -> None:
+        self._phase = phase
+        self._emit(PhaseStarted(phase=phase, steps=steps))
+
+    def _emit(self, event: Event, tensors: Arrays | None = None) -> None:
+        for sink in self._sinks:
+            sink.write(event, tensors)
+
+
+def _numbers(quality: Quality) -> dict[str, float]:
+    return {"loss_nats": quality.loss_nats, "perplexity": quality.perplexity, "tokens": quality.tokens}

@@ -1,0 +1,67 @@
+"""Text that a model writes: streamed as it comes, the same for the same seed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
+
+from neural_plasticity.errors import ModelNotUsable, SettingNotUsable
+
+
+def write_text(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompt: str,
+    *,
+    tokens: int,
+    seed: int,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
+    on_text: Callable[[str], None] | None = None,
+) -> str:
+    """What the model writes after the prompt; `on_text` gets it piece by piece. Temperature 0 takes the likeliest token."""
+    tokenizer = _able_to_write(model, tokenizer)
+    batch = tokenizer(prompt or str(tokenizer.bos_token or ""), return_tensors="pt").to(model.device)
+    batch.pop("token_type_ids", None)
+    asked = batch["input_ids"].shape[1]
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not asked:
+        raise SettingNotUsable("The prompt is empty and the tokenizer has no beginning-of-text token; give a prompt.")
+    if room is not None and asked >= room:
+        raise SettingNotUsable(f"The prompt has {asked} tokens and {type(model).__name__} takes fewer than {room}; shorten it.")
+    if not tokens:
+        return ""
+    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature else {"do_sample": False}
+    gpus = [model.device.index or 0] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus), torch.inference_mode():
+        torch.manual_seed(seed)
+        generate: Any = model.generate
+        written = generate(
+            **batch,
+            max_new_tokens=tokens,
+            streamer=_Streamer(tokenizer, on_text) if on_text else None,
+            pad_token_id=tokenizer.pad_token_id,
+            **sampling,
+        )
+    return str(tokenizer.decode(written[0, asked:], skip_special_tokens=True))
+
+
+def _able_to_write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
+    if not model.can_generate() or model.config.is_encoder_decoder:
+        raise ModelNotUsable(f"{type(model).__name__} does not go on with a text; name a causal language model.")
+    if tokenizer is None:
+        raise ModelNotUsable(f"{type(model).__name__} came without a tokenizer, so it cannot read a prompt; add one to its folder.")
+    return tokenizer
+
+
+class _Streamer(TextStreamer):
+    """Hands over each finished piece of text, and not the prompt."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, on_text: Callable[[str], None]) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self._on_text = on_text
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        del stream_end
+        self._on_text(text)

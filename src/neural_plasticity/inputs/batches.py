@@ -1,0 +1,63 @@
+"""Documents to batches: token windows that remember which document they come from."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from neural_plasticity.errors import TextNotUsable
+from neural_plasticity.inputs.documents import Document
+
+IGNORED = -100  # the label that every loss of transformers passes over
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A run of tokens of one document."""
+
+    document: int
+    ids: tuple[int, ...]
+
+
+def windows(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document], length: int) -> list[Window]:
+    """Consecutive windows of at most `length` tokens over every document, each with at least one token to predict."""
+    found = [
+        Window(number, tuple(ids[start : start + length]))
+        for number, document in enumerate(documents)
+        for ids in [_token_ids(tokenizer, document.text)]
+        for start in range(0, len(ids), length)
+        if len(ids) - start >= 2
+    ]
+    if not found:
+        raise TextNotUsable(
+            f"The text is too short: its {len(documents)} documents have fewer than two tokens each, "
+            "so there is nothing to predict; name a longer one."
+        )
+    return found
+
+
+def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return tokenizer(text, verbose=False)["input_ids"]  # type: ignore[return-value]  # a list, where one text is given
+
+
+def batches(found: Sequence[Window], batch_size: int, pad: int) -> Iterator[tuple[Sequence[Window], dict[str, Tensor]]]:
+    """Windows and, as the model takes them, their padded batch: ids, attention mask and labels."""
+    for start in range(0, len(found), batch_size):
+        chosen = found[start : start + batch_size]
+        yield chosen, padded([window.ids for window in chosen], pad)
+
+
+def padded(rows: Iterable[Sequence[int]], pad: int) -> dict[str, Tensor]:
+    """One batch of rows, padded on the right; padding is masked and has no label."""
+    lines = [torch.tensor(row) for row in rows]
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(line) for line in lines], batch_first=True)
+    ids = torch.nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=pad)
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, IGNORED)}
+
+
+def spread(found: Sequence[Window], tokens: int) -> list[Window]:
+    """As many windows as hold about `tokens` tokens, evenly over all of them."""
+    stride = max(1, -(-sum(len(window.ids) for window in found) // tokens))
+    return list(found[::stride])

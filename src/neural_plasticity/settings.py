@@ -1,0 +1,36 @@
+"""One frozen description of a run: what a user chose, checked once, recorded with the run."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from neural_plasticity.errors import SettingNotUsable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that decides what a run does; the same settings and seed give the same run."""
+
+    model: str = "tiny"
+    text: str = "stdlib"
+    text_config: str | None = None
+    text_split: str | None = None
+    text_column: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    seed: int = 0
+    max_length: int = 256
+    batch_size: int = 16
+    eval_tokens: int = 100_000
+    prompt: str = "def "
+    sample_tokens: int = 120
+    out: str = "runs"
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_length", 2), ("batch_size", 1), ("eval_tokens", 2), ("sample_tokens", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise SettingNotUsable(f"The setting {name} is {value!r}; it must be a whole number of at least {least}.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, as they stand in `run.json`."""
+        return asdict(self)

@@ -1,0 +1,118 @@
+"""The command line as a new user meets it."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from neural_plasticity.cli import SUMMARIES
+
+PLASTICITY = [sys.executable, "-m", "neural_plasticity"]
+
+
+def plasticity(*arguments: str, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PLASTICITY, *arguments], input=stdin, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.mark.parametrize("command", SUMMARIES)
+def test_every_command_explains_itself_with_an_example_and_without_torch(command):
+    code = f"""
+import sys
+from neural_plasticity.cli import app
+try:
+    app([{command!r}, "--help"])
+finally:
+    heavy = {{"torch", "transformers", "matplotlib", "numpy", "pandas"}} & set(sys.modules)
+    assert not heavy, heavy
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert f"plasticity {command}" in shown.stdout
+    assert re.search(r"Examples?:\s+plasticity", shown.stdout)
+
+
+def test_the_overview_names_every_command_and_comes_at_once():
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        shown = plasticity("--help")
+        times.append(time.perf_counter() - began)
+    assert shown.returncode == 0
+    assert all(command in shown.stdout for command in SUMMARIES)
+    assert min(times) < 0.3
+
+
+def test_the_version_is_the_packages():
+    import neural_plasticity
+
+    assert plasticity("--version").stdout == f"neural-plasticity {neural_plasticity.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seen"), [(["nonsense"], "nonsense"), (["env", "--nope"], "--nope"), (["generate", "tiny"], "--prompt")]
+)
+def test_misuse_exits_with_2_and_names_what_is_wrong(arguments, seen):
+    shown = plasticity(*arguments)
+    assert shown.returncode == 2
+    assert seen in shown.stderr
+
+
+def test_a_near_miss_is_met_with_a_suggestion():
+    assert "demo" in plasticity("deno").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seen"),
+    [
+        (["generate", "./nowhere", "--prompt", "a"], "'./nowhere' does not exist"),
+        (["generate", "tiny", "--prompt", "a", "--device", "abacus"], "abacus"),
+        (["generate", "tiny", "--prompt", "a", "--dtype", "float99"], "float99"),
+    ],
+)
+def test_a_refusal_is_one_sentence_and_exits_with_1(arguments, seen):
+    shown = plasticity(*arguments)
+    assert shown.returncode == 1
+    assert seen in shown.stderr
+    assert shown.stderr.startswith("plasticity: ")
+    assert len(shown.stderr.splitlines()) == 1
+
+
+def test_generate_writes_the_prompt_and_what_follows_the_same_for_the_same_seed():
+    first = plasticity("generate", "tiny", "--prompt", "class A:", "--tokens", "8")
+    again = plasticity("generate", "tiny", "--prompt", "-", "--tokens", "8", stdin="class A:")
+    assert first.returncode == 0
+    assert first.stdout.startswith("class A:")
+    assert len(first.stdout) > len("class A:\n")
+    assert first.stdout == again.stdout
+    assert first.stderr == ""
+
+
+def test_the_demo_evaluates_writes_and_records(tmp_path):
+    shown = plasticity("demo", "--device", "cpu", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert f"runs/{folder.name}" in shown.stdout
+    assert "perplexity" in shown.stderr
+    assert "\x1b" not in shown.stderr
+
+
+def test_ctrl_c_stops_in_one_line_and_keeps_the_record(tmp_path):
+    from neural_plasticity.record import Failed, Run
+
+    with subprocess.Popen(
+        [*PLASTICITY, "demo"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("evaluation"):
+                break
+        process.send_signal(2)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "Traceback" not in rest
+    assert rest.splitlines()[-1] == "stopped in phase evaluation: stopped by the user"
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert isinstance(list(Run(folder).entries())[-1].event, Failed)
