@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neural_plasticity.anatomy.dissect import dissect as dissect
+    from neural_plasticity.anatomy.sites import Anatomy as Anatomy
     from neural_plasticity.environment.arithmetic import safe_matmul as safe_matmul
     from neural_plasticity.environment.survey import get_environment_info as get_environment_info
     from neural_plasticity.errors import PlasticityError as PlasticityError
@@ -30,6 +32,8 @@ __version__ = "0.1.0"
 
 # Each public name and the module that it is loaded from on first use; docs/api.md says what each is for.
 _HOME = {
+    "Anatomy": "anatomy.sites",
+    "dissect": "anatomy.dissect",
     "HAS_GPU": "environment.devices",
     "HeadGrid": "heads",
     "HeadId": "heads",

@@ -11,6 +11,10 @@ PlasticityError
 │   ├── CorruptRecord     a line or tensor that cannot be read
 │   ├── RunLocked         somebody else is writing this run
 │   └── RecordNotWritable a full or read-only disk, a deleted folder
+├── AnatomyError          a model whose attention cannot be reached
+│   ├── NotDissectable    no attention to find, or no way to run the model
+│   ├── TapSilent         a tap that did not fire
+│   └── NotBanked         a head that the bank does not hold
 └── MissingExtra          an optional part that is not installed
 
 Each message is one sentence: what, where, what was seen, what to do.
@@ -61,9 +65,31 @@ class RecordNotWritable(RecordError):
     """The disk is full or read-only, or the run folder is gone."""
 
 
+class AnatomyError(PlasticityError):
+    """A model whose attention cannot be reached."""
+
+
+class NotDissectable(AnatomyError):
+    """There is no attention to find, or no way to run the model."""
+
+
+class TapSilent(AnatomyError):
+    """A tap did not fire in a pass that it was open in."""
+
+
+class NotBanked(AnatomyError):
+    """The bank does not hold this head."""
+
+
 class MissingExtra(PlasticityError):
     """An optional part of the package is not installed."""
 
     def __init__(self, extra: str, purpose: str) -> None:
         super().__init__(f'{purpose} needs an optional part that is not installed; run: pip install "neural-plasticity[{extra}]"')
         self.extra = extra
+
+
+def said(fault: BaseException) -> str:
+    """What an error of somebody else's says, short enough to stand within a sentence of ours."""
+    first = next(iter(str(fault).splitlines()), "").strip()
+    return f"{type(fault).__name__}: {first[:160]}" if first else type(fault).__name__

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.environment.survey import get_environment_info
 from neural_plasticity.experiment.experiment import Experiment
 from neural_plasticity.inputs.models import load_model
@@ -39,6 +40,7 @@ def run(settings: Settings, *, quiet: bool = False) -> Outcome:
     folder = _new_folder(settings)
     console = Console()
     with Writer(folder, {"name": folder.name, "settings": settings.as_dict(), "environment": get_environment_info()}) as writer:
+        writer.describe(anatomy=dissect(loaded.model).as_dict())
         sinks = [writer] if quiet else [writer, console]
         try:
             experiment = Experiment(

@@ -1,5 +1,6 @@
 """The command line as a new user meets it."""
 
+import json
 import re
 import subprocess
 import sys
@@ -96,6 +97,7 @@ def test_the_demo_evaluates_writes_and_records(tmp_path):
     (folder,) = (tmp_path / "runs").iterdir()
     assert f"runs/{folder.name}" in shown.stdout
     assert "perplexity" in shown.stderr
+    assert shown.stdout.count("separable") == 6
     assert "\x1b" not in shown.stderr
 
 
@@ -116,3 +118,11 @@ def test_ctrl_c_stops_in_one_line_and_keeps_the_record(tmp_path):
     assert rest.splitlines()[-1] == "stopped in phase evaluation: stopped by the user"
     (folder,) = (tmp_path / "runs").iterdir()
     assert isinstance(list(Run(folder).entries())[-1].event, Failed)
+
+
+def test_dissect_shows_a_table_or_all_of_it_as_json():
+    shown = plasticity("dissect", "tiny")
+    assert shown.returncode == 0
+    assert "48 heads at 6 attention sites, 6 of them separable" in shown.stdout
+    whole = json.loads(plasticity("dissect", "tiny", "--json").stdout)
+    assert whole["sites"][5]["slices"][0]["indices"][7] == "112:128"

@@ -1,10 +1,12 @@
-"""Every family the package is held to. One row here enrols it in all conformance tests."""
+"""Every family the package is held to. One row in a `rows_*.py` enrols it in all conformance tests."""
 
-from family import Family, Site
-from rows_other import OTHER, WITHOUT_ATTENTION
-from rows_text import TEXT
+from tests.conformance.family import Family, Site
+from tests.conformance.rows_composed import TOGETHER
+from tests.conformance.rows_decoders import DECODERS
+from tests.conformance.rows_encoders import ENCODERS, PAIRS
+from tests.conformance.rows_media import SIGHT, SOUND, WITHOUT_ATTENTION
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (*TEXT, *OTHER)}
-NO_ATTENTION: dict[str, Family] = {family.name: family for family in WITHOUT_ATTENTION}
+FAMILIES: dict[str, Family] = {row.name: row for row in (*DECODERS, *ENCODERS, *PAIRS, *SIGHT, *SOUND, *TOGETHER)}
+NO_ATTENTION: dict[str, Family] = {row.name: row for row in WITHOUT_ATTENTION}
 
 __all__ = ["FAMILIES", "NO_ATTENTION", "Family", "Site"]

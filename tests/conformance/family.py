@@ -12,10 +12,13 @@ from torch import Generator, Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig
 
 Settings = Callable[[Random], dict[str, Any]]
+Sites = Callable[[PreTrainedConfig], list["Site"]]
 Inputs = Callable[[PreTrainedConfig, Generator, int, int], dict[str, Tensor]]
 
 VOCAB = 101
-FIRST_WORD = 3  # below are padding, beginning and end, which change masks in some families
+PICTURE = 3  # the word that a picture stands in for
+FIRST_WORD = 4  # before it: padding, beginning, end and pictures, which change masks or meaning in some families
+EVERY_KIND = ("encoder", "decoder", "cross", "pooling")
 
 AUTO = {
     "base": "AutoModel",
@@ -42,6 +45,7 @@ class Site:
     kv_heads: int
     head_dim: int
     value_dim: int | None = None  # where v is not as wide as q and k
+    padding: int = 0  # zeros that the model appends to each head for the call alone
     repeated: bool = False  # where k and v reach the attention function once per query head all the same
 
 
@@ -52,21 +56,25 @@ class Family:
     name: str
     model_type: str
     settings: Settings
-    sites: Callable[[PreTrainedConfig], list[Site]]
+    sites: Sites
     head: str = "causal-lm"
     inputs: Inputs | None = None  # tokens, where nothing else is said
-    legacy: bool = False  # computes attention by itself, past transformers' AttentionInterface
+    legacy: tuple[str, ...] = ()  # the kinds of site that it computes by itself, past transformers' AttentionInterface
+    fixed: bool = False  # looks its attention class up by name: cannot be built with a name registered by others
 
     def config(self, seed: int) -> PreTrainedConfig:
         return AutoConfig.for_model(self.model_type, **self.settings(Random(seed)))
 
     def build(self, seed: int, attn_implementation: str | None = None) -> nn.Module:
         """The model in eval mode; without an implementation asked for, the one that transformers picks."""
+        late = self.fixed and attn_implementation not in (None, "eager", "sdpa")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             auto = getattr(transformers, AUTO[self.head])
-            model = auto.from_config(self.config(seed), attn_implementation=attn_implementation)
+            model = auto.from_config(self.config(seed), attn_implementation=None if late else attn_implementation)
             draw_weights(model)
+        if late:
+            model.set_attn_implementation(attn_implementation)
         return model.eval()
 
     def example(self, model: nn.Module, seed: int, batch: int = 2, length: int = 7) -> dict[str, Tensor]:
@@ -74,8 +82,12 @@ class Family:
         return (self.inputs or tokens)(model.config, Generator().manual_seed(seed), batch, length)
 
     def expected(self, model: nn.Module) -> list[Site]:
-        """Every attention call of one forward pass over the example, in the order of execution."""
+        """Every attention call of one forward pass over an example of two, in the order of execution."""
         return self.sites(model.config)
+
+    def observable(self, model: nn.Module) -> list[Site]:
+        """The expected calls that go through AttentionInterface."""
+        return [site for site in self.expected(model) if site.kind not in self.legacy]
 
 
 @torch.no_grad()
@@ -116,6 +128,10 @@ def draw_sizes(random: Random, own_head_dim: bool = False) -> Sizes:
     )
 
 
+def without(names: Mapping[str, Any], *dropped: str) -> dict[str, Any]:
+    return {name: value for name, value in names.items() if name not in dropped}
+
+
 def sized(names: Mapping[str, Any], own_head_dim: bool = False, **more: Any) -> Settings:
     """Settings from a template, where functions stand for what they make of the drawn sizes."""
     template = {**names, **more}
@@ -136,6 +152,11 @@ def composed(**parts: Any) -> Settings:
     return settings
 
 
+def typed(model_type: str, settings: Settings) -> Settings:
+    """Settings of a part that says itself what it is."""
+    return lambda random: {"model_type": model_type, **settings(random)}
+
+
 # --- sites ---------------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +169,12 @@ def one_site(config: PreTrainedConfig, kind: str) -> Site:
 
 def decoder(config: PreTrainedConfig) -> list[Site]:
     return [one_site(config, "decoder")] * config.num_hidden_layers
+
+
+def attending(config: PreTrainedConfig) -> list[Site]:
+    """The layers of a hybrid that attend; the others are recurrent or convolutions."""
+    kinds = ("full_attention", "sliding_attention", "hybrid")
+    return [one_site(config, "decoder") for kind in config.layer_types if kind in kinds]
 
 
 def encoder(config: PreTrainedConfig) -> list[Site]:

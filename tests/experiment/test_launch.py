@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from neural_plasticity.anatomy.dissect import dissect
+from neural_plasticity.anatomy.sites import Anatomy
 from neural_plasticity.errors import ModelNotUsable, SettingNotUsable
 from neural_plasticity.experiment.experiment import Experiment
 from neural_plasticity.inputs.documents import Document
@@ -35,6 +37,7 @@ def test_a_run_is_recorded_from_start_to_end(settings):
     assert record.description["settings"] == json.loads(json.dumps(settings.as_dict()))
     assert record.description["environment"]["device"] == "cpu" or record.description["environment"]["has_gpu"]
     assert len(record.events(Sample)) == 1
+    assert Anatomy.from_dict(record.description["anatomy"]) == dissect(outcome.model)
     assert outcome.model.num_parameters() > 0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neural_plasticity.errors import TextNotUsable
+from neural_plasticity.errors import TextNotUsable, said
 from neural_plasticity.inputs.documents import Document
 
 COLUMNS = ("text", "content", "document", "body", "code", "sentence")  # tried in this order when none is named
@@ -105,7 +105,7 @@ def _table(read: Callable[[Path], Any]) -> Reader:
             frame = read(path)
         except ValueError as fault:  # pandas and pyarrow both raise kinds of it on malformed content
             raise TextNotUsable(
-                f"The text {path} cannot be read as {path.suffix[1:]} ({fault!s:.120}); mend it or name another."
+                f"The text {path} cannot be read as {path.suffix[1:]} ({said(fault)}); mend it or name another."
             ) from fault
         chosen = text_column(str(path), {str(key): frame[key].tolist() for key in frame.columns}, column)
         return documents_of_rows(name, frame[chosen].tolist())

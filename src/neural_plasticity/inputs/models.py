@@ -27,7 +27,7 @@ from transformers.utils import logging
 from transformers.utils.hub import has_file
 
 from neural_plasticity.environment.devices import choose_device, choose_dtype
-from neural_plasticity.errors import ModelNotUsable
+from neural_plasticity.errors import ModelNotUsable, said
 from neural_plasticity.inputs.tiny import FOLDER as TINY
 
 # In this order: a config that fits several is opened as the first, unless the checkpoint names its class.
@@ -136,8 +136,6 @@ def _tokenizer(source: str | Path) -> PreTrainedTokenizerBase | None:
 def _not_loaded(name: str, fault: Exception) -> ModelNotUsable:
     if "ignore_mismatched_sizes" in str(fault):
         return ModelNotUsable(f"The weights of the model {name!r} have other shapes than its config says; name a sound checkpoint.")
-    seen = str(fault).splitlines()[0][:160]
     return ModelNotUsable(
-        f"The model {name!r} cannot be loaded ({type(fault).__name__}: {seen}); "
-        "check the name or folder, and the connection to the hub."
+        f"The model {name!r} cannot be loaded ({said(fault)}); check the name or folder, and the connection to the hub."
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from neural_plasticity.errors import TextNotUsable
+from neural_plasticity.errors import TextNotUsable, said
 from neural_plasticity.inputs.documents import Document, Split, of_split
 from neural_plasticity.inputs.files import READERS, documents_of_file, documents_of_folder, documents_of_rows, text_column
 from neural_plasticity.inputs.stdlib import stdlib_documents
@@ -59,7 +59,7 @@ def _hub_documents(name: str, split: Split, config: str | None, hub_split: str |
     except (OSError, ValueError) as fault:
         raise TextNotUsable(
             f"The text {name!r} is neither 'stdlib' nor a path here, and as a dataset of the hub it cannot be loaded "
-            f"({type(fault).__name__}: {str(fault).splitlines()[0][:160]}); check its name, config and split, and the connection."
+            f"({said(fault)}); check its name, config and split, and the connection."
         ) from fault
     chosen_column = text_column(name, {key: list(rows[key][:1]) for key in rows.column_names}, column)
     documents = documents_of_rows(name, rows[chosen_column])

@@ -187,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the embedded model on Python's standard library.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the state, the curve and the checkpoint")
     parser.add_argument("--steps", type=int, default=3600)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -1,0 +1,192 @@
+"""Taps: the one way to attach to a model.
+
+A tap at an attention module is called with what that module attends with, and may answer with another output.
+It sits behind the attention interface of transformers: while taps are open, the model's configs name an attention
+function of ours, which calls the one they named before, and then the tap. The mask interface gets the same name,
+or padded batches would silently lose their masks. Modules that attend by their own code are tapped where their
+output projection reads. Closing puts the old names back and leaves no trace.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from neural_plasticity.anatomy.sites import Site
+from neural_plasticity.errors import TapSilent
+
+PREFIX = "plasticity_"
+_SLOT = "_plasticity_tap"
+_IMPLEMENTATION = "_attn_implementation_internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of attention: query (batch, heads, queries, width), key, value, and output (batch, queries, heads, width).
+
+    Of modules that attend by their own code only the output is seen; query, key and value are None there.
+    """
+
+    module: nn.Module
+    output: Tensor
+    query: Tensor | None = None
+    key: Tensor | None = None
+    value: Tensor | None = None
+    mask: Tensor | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+Tap = Callable[[Call], Tensor | None]
+
+
+def original(model: nn.Module) -> nn.Module:
+    """The module inside what `torch.compile` or a data-parallel wrapper put around it.
+
+    Hooks and taps go there: one that is added to a compiled wrapper is silently ignored.
+    """
+    while True:
+        inner = model._modules.get("_orig_mod") or (model._modules.get("module") if _is_parallel(model) else None)
+        if inner is None:
+            return model
+        model = inner
+
+
+def _is_parallel(model: nn.Module) -> bool:
+    return type(model).__name__ in ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel")
+
+
+@contextmanager
+def open_taps(model: nn.Module, taps: Mapping[Site, Tap]) -> Iterator[None]:
+    """Taps at these sites, until the block ends; each must fire in every pass of the model."""
+    root = original(model)
+    silent = set(taps)
+
+    def told(site: Site) -> Tap:
+        def tap(call: Call) -> Tensor | None:
+            silent.discard(site)
+            return taps[site](call)
+
+        return tap
+
+    def after_pass(*_: Any) -> None:
+        if silent:
+            first = min(silent, key=lambda site: site.layer)
+            raise TapSilent(
+                f"{len(silent)} of {len(taps)} taps did not fire in a pass, the first at layer {first.layer} ({first.name}): "
+                "that module did not run, or not as it did when it was dissected; give an input that reaches it, or dissect again."
+            )
+        silent.update(taps)
+
+    at_interface = {root.get_submodule(site.name): told(site) for site in taps if site.seen == "interface"}
+    with ExitStack() as stack:
+        uncompiled: Any = torch.compiler.disable(after_pass)
+        stack.callback(root.register_forward_hook(uncompiled).remove)
+        for site in taps:
+            if site.seen == "softmax":
+                stack.callback(_at_reader(root, site, told(site)).remove)
+        stack.enter_context(tapped(at_interface, root))
+        yield
+
+
+def _at_reader(root: nn.Module, site: Site, tap: Tap) -> RemovableHandle:
+    """A tap where the output projection reads, for a module that attends by its own code."""
+    readers = site.of_role("o")
+    if not readers:
+        raise TapSilent(f"Layer {site.layer} ({site.name}) attends by its own code and cannot be tapped: {site.reason}.")
+    columns = torch.tensor([list(indices) for indices in readers[0].indices])
+    paths = [reader.module.split(".") for reader in readers]
+    shared = [parts[0] for parts in zip(*paths, strict=False) if len(set(parts)) == 1]
+
+    def hook(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        read = arguments[0]
+        places = columns.to(read.device)
+        answer = tap(Call(module, read[..., places]))
+        if answer is None:
+            return None
+        return (read.index_copy(-1, places.flatten(), answer.flatten(-2)), *arguments[1:])
+
+    return root.get_submodule(".".join(shared)).register_forward_pre_hook(hook)
+
+
+@contextmanager
+def tapped(taps: Mapping[nn.Module, Tap], root: nn.Module) -> Iterator[None]:
+    """Taps at these modules, whether or not they run; all of `root` attends through our function meanwhile."""
+    configs = _configs(root) if taps else []  # a model that attends by its own code may ask for the old name
+    before = [getattr(config, _IMPLEMENTATION) for config in configs]
+    try:
+        for config in configs:
+            setattr(config, _IMPLEMENTATION, _registered(getattr(config, _IMPLEMENTATION)))
+        for module, tap in taps.items():
+            module.__dict__[_SLOT] = tap
+        yield
+    finally:
+        for module in taps:
+            module.__dict__.pop(_SLOT, None)
+        for config, implementation in zip(configs, before, strict=True):
+            setattr(config, _IMPLEMENTATION, implementation)
+
+
+def _configs(root: nn.Module) -> list[PreTrainedConfig]:
+    """Every config that a module of the model reads its attention implementation from, once."""
+    found = (module.__dict__.get("config") for module in root.modules())
+    return list({id(config): config for config in found if isinstance(config, PreTrainedConfig)}.values())
+
+
+def _registered(base: str | None) -> str:
+    """The name of our attention function around `base`, known to both interfaces."""
+    base = base or "eager"
+    if base.startswith(PREFIX):
+        return base
+    name = f"{PREFIX}{base}"
+    if name not in ALL_ATTENTION_FUNCTIONS:
+        # Outside compiled graphs: their guards do not see whether a tap is open.
+        AttentionInterface.register(name, torch.compiler.disable(_around(base)))
+        if base in ALL_MASK_ATTENTION_FUNCTIONS:
+            AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
+    return name
+
+
+def _around(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    def attend(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        attention = _eager_function(module) if base == "eager" else ALL_ATTENTION_FUNCTIONS[base]
+        output, weights = attention(module, query, key, value, attention_mask, **options)
+        tap = module.__dict__.get(_SLOT)
+        if tap is not None:
+            answer = tap(Call(module, output, query, key, value, attention_mask, options))
+            output = output if answer is None else answer
+        return output, weights
+
+    return attend
+
+
+def is_attending() -> bool:
+    """Whether the caller runs, however deep, inside a call of our attention function."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not _ATTEND:
+        frame = frame.f_back
+    return frame is not None
+
+
+_ATTEND = _around("eager").__code__
+
+
+def _eager_function(module: nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The plain attention that a module falls back on: by convention it lies beside the class whose forward runs."""
+    for kind in type(module).__mro__:
+        if "forward" in vars(kind):
+            function = inspect.unwrap(vars(kind)["forward"]).__globals__.get("eager_attention_forward")
+            if function is not None:
+                return function
+    where = sys.modules[type(module).__module__].__name__
+    raise TapSilent(f"{type(module).__name__} attends eagerly, but {where} has no eager_attention_forward; load it with sdpa.")
