@@ -11,11 +11,10 @@ PlasticityError
 │   ├── CorruptRecord     a line or tensor that cannot be read
 │   ├── RunLocked         somebody else is writing this run
 │   └── RecordNotWritable a full or read-only disk, a deleted folder
-├── AnatomyError          a model whose attention cannot be reached
-│   ├── NotDissectable    no attention to find, or no way to run the model
-│   ├── TapSilent         a tap that did not fire
-│   └── NotBanked         a head that the bank does not hold
-└── MissingExtra          an optional part that is not installed
+└── AnatomyError          a model whose attention cannot be reached
+    ├── NotDissectable    no attention to find, or no way to run the model
+    ├── TapSilent         a tap that did not fire
+    └── NotBanked         a head that the bank does not hold
 
 Each message is one sentence: what, where, what was seen, what to do.
 """
@@ -79,14 +78,6 @@ class TapSilent(AnatomyError):
 
 class NotBanked(AnatomyError):
     """The bank does not hold this head."""
-
-
-class MissingExtra(PlasticityError):
-    """An optional part of the package is not installed."""
-
-    def __init__(self, extra: str, purpose: str) -> None:
-        super().__init__(f'{purpose} needs an optional part that is not installed; run: pip install "neural-plasticity[{extra}]"')
-        self.extra = extra
 
 
 def said(fault: BaseException) -> str:

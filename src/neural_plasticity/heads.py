@@ -1,6 +1,6 @@
 """The words for heads: who one is, what state it is in, and one number for each of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -49,15 +49,6 @@ class HeadGrid:
         values = np.full((len(layers), max((len(row) for row in layers), default=0)), np.nan)
         for layer, row in enumerate(layers):
             values[layer, : len(row)] = row
-        return cls(values, label)
-
-    @classmethod
-    def from_heads(cls, scores: Mapping[HeadId, float], label: str = "") -> "HeadGrid":
-        """A grid from a number per head."""
-        shape = tuple(1 + max((head[axis] for head in scores), default=-1) for axis in (0, 1))
-        values = np.full(shape, np.nan)
-        for head, score in scores.items():
-            values[head] = score
         return cls(values, label)
 
     def __getitem__(self, head: tuple[int, int]) -> float:

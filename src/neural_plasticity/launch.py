@@ -1,10 +1,12 @@
 """The one place that joins the half that does with the half that shows: settings to a recorded experiment."""
 
+import contextlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -37,24 +39,40 @@ def run(settings: Settings, *, quiet: bool = False) -> Outcome:
         settings.text, "held_out", config=settings.text_config, hub_split=settings.text_split, column=settings.text_column
     )
     loaded = load_model(settings.model, settings.device, settings.dtype)
-    folder = _new_folder(settings)
-    console = Console()
-    with Writer(folder, {"name": folder.name, "settings": settings.as_dict(), "environment": get_environment_info()}) as writer:
-        writer.describe(anatomy=dissect(loaded.model).as_dict())
-        sinks = [writer] if quiet else [writer, console]
+    name = _name(settings)
+    with contextlib.ExitStack() as stack:
+        viewers = [] if quiet else [stack.enter_context(contextlib.closing(Console()))]
+        experiment = Experiment(
+            settings, model=loaded.model, tokenizer=loaded.tokenizer, held_out=held_out, sinks=viewers, name=name
+        )
+        description = {
+            "name": name,
+            "settings": settings.as_dict(),
+            "environment": get_environment_info(),
+            "anatomy": dissect(loaded.model).as_dict(),
+        }
+        writer = stack.enter_context(_new_record(Path(settings.out), name, description))
+        result = experiment.run(writer)
+    return Outcome(result.model, Run(writer.folder))
+
+
+def _name(settings: Settings) -> str:
+    """A name by time and model."""
+    short = re.sub(r"[^\w.-]+", "-", Path(settings.model).name)[:60] or "model"
+    return f"{datetime.now().astimezone():%Y-%m-%d_%H%M%S}_{short}"
+
+
+def _new_record(out: Path, name: str, description: dict[str, Any]) -> Writer:
+    """A record in a folder of its own, also where another run of the same name begins in the same second."""
+    for number in count(1):
+        folder = out / (name if number == 1 else f"{name}-{number}")
         try:
-            experiment = Experiment(
-                settings, model=loaded.model, tokenizer=loaded.tokenizer, held_out=held_out, sinks=sinks, name=folder.name
-            )
-            result = experiment.run()
-        finally:
-            console.close()
-    return Outcome(result.model, Run(folder))
-
-
-def _new_folder(settings: Settings) -> Path:
-    """A folder under `out` that is not there yet, named by time and model."""
-    short = re.sub(r"[^\w.-]+", "-", Path(settings.model).name) or "model"
-    name = f"{datetime.now().astimezone():%Y-%m-%d_%H%M%S}_{short}"
-    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-    return next(folder for folder in (Path(settings.out) / each for each in names) if not folder.exists())
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not out.is_dir():
+                break  # a file stands in the way; the writer says so
+            continue
+        except OSError:
+            break
+        return Writer(folder, description)
+    return Writer(out / name, description)

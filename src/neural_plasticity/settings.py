@@ -5,6 +5,8 @@ from typing import Any
 
 from neural_plasticity.errors import SettingNotUsable
 
+_LEAST = {"max_length": 2, "batch_size": 1, "eval_tokens": 2, "sample_tokens": 0, "seed": 0}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -26,10 +28,14 @@ class Settings:
     out: str = "runs"
 
     def __post_init__(self) -> None:
-        for name, least in (("max_length", 2), ("batch_size", 1), ("eval_tokens", 2), ("sample_tokens", 0), ("seed", 0)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise SettingNotUsable(f"The setting {name} is {value!r}; it must be a whole number of at least {least}.")
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**63:
+                raise SettingNotUsable(f"The setting {name} is {value!r:.60}; it must be a whole number of at least {least}.")
+        for name in ("model", "text", "out", "prompt"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise SettingNotUsable(f"The setting {name} is {value!r:.60}; it must be a text.")
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, as they stand in `run.json`."""

@@ -228,3 +228,22 @@ def test_a_half_that_the_example_does_not_reach_is_named():
     model.eye = gpt2()
     assert dissect(model).asleep == ("eye",)
     assert "not reached by the example: eye" in dissect(model).table()
+
+
+def test_models_that_attend_without_gradients_are_taken_apart_all_the_same():
+    """FlexAttention has no backward pass on the CPU; dissection borrows another attention for its one pass."""
+    model = llama(attn_implementation="flex_attention")
+    assert dissect(model).sites == dissect(llama()).sites
+    assert model.config._attn_implementation == "flex_attention"
+
+
+def test_sharded_weights_are_recognised(process_group):
+    from torch.distributed.fsdp import fully_shard
+
+    model = fully_shard(llama())
+    sites = dissect(model).sites
+    assert all(site.separable and not site.sliceable and "sharded" in site.reason for site in sites)
+    fired = []
+    with open_taps(model, dict.fromkeys(sites, lambda call: fired.append(1))):
+        model(input_ids=ids(1, 4))
+    assert fired == [1, 1, 1]

@@ -71,6 +71,10 @@ def test_a_near_miss_is_met_with_a_suggestion():
         (["generate", "./nowhere", "--prompt", "a"], "'./nowhere' does not exist"),
         (["generate", "tiny", "--prompt", "a", "--device", "abacus"], "abacus"),
         (["generate", "tiny", "--prompt", "a", "--dtype", "float99"], "float99"),
+        (["generate", "tiny", "--prompt", "a", "--tokens", "5000"], "takes 1024 at most"),
+        (["generate", "tiny", "--prompt", "a", "--temperature", "1e-40"], "too small"),
+        (["generate", "tiny", "--prompt", "\udcff"], "characters that are none"),
+        (["demo", "--out", "/dev/null/runs"], "a file stands where"),
     ],
 )
 def test_a_refusal_is_one_sentence_and_exits_with_1(arguments, seen):
@@ -89,6 +93,27 @@ def test_generate_writes_the_prompt_and_what_follows_the_same_for_the_same_seed(
     assert len(first.stdout) > len("class A:\n")
     assert first.stdout == again.stdout
     assert first.stderr == ""
+
+
+def test_a_refusal_cannot_steer_the_terminal(tmp_path):
+    (tmp_path / "\x1b]0;owned\x07.txt").write_text("x")
+    assert "\x1b" not in plasticity("dissect", str(tmp_path)).stderr
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "> /dev/full", "| true", "2>&1 | head -1"])
+def test_closed_and_full_outputs_end_without_a_traceback(closed, tmp_path):
+    line = f"{sys.executable} -m neural_plasticity generate tiny --prompt a --tokens 30 {closed}"
+    shown = subprocess.run(line, shell=True, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "Traceback" not in shown.stderr + shown.stdout
+
+
+def test_a_viewer_that_leaves_does_not_end_the_run(tmp_path):
+    from neural_plasticity.record import Finished, Run
+
+    line = f"{sys.executable} -m neural_plasticity demo 2>&1 | head -1"
+    subprocess.run(line, shell=True, capture_output=True, check=False, cwd=tmp_path)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert len(Run(folder).events(Finished)) == 1
 
 
 def test_the_demo_evaluates_writes_and_records(tmp_path):
@@ -115,7 +140,7 @@ def test_ctrl_c_stops_in_one_line_and_keeps_the_record(tmp_path):
         rest = process.stderr.read()
     assert process.returncode == 130
     assert "Traceback" not in rest
-    assert rest.splitlines()[-1] == "stopped in phase evaluation: stopped by the user"
+    assert rest.splitlines()[-1] == "stopped in phase evaluation"
     (folder,) = (tmp_path / "runs").iterdir()
     assert isinstance(list(Run(folder).entries())[-1].event, Failed)
 

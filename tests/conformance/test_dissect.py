@@ -16,6 +16,7 @@ from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.anatomy.sites import Anatomy, Site
 from neural_plasticity.anatomy.taps import open_taps
 from neural_plasticity.errors import NotDissectable
+from tests.anatomy.test_dissect import same, state
 from tests.conformance.families import FAMILIES, NO_ATTENTION
 from tests.conformance.family import Family
 from tests.conformance.test_families_build import floats
@@ -236,6 +237,13 @@ def test_an_open_tap_that_only_looks_changes_nothing_in_a_padded_batch(taken):
     for one, two, three in zip(before, during, after, strict=True):
         assert torch.equal(one, two)
         assert torch.equal(one, three)
+
+
+def test_dissection_leaves_no_trace(taken):
+    model = taken.family.build(SEED)
+    before = state(model)
+    dissect(model, taken.example)
+    assert same(before, state(model))
 
 
 def test_without_an_example_the_same_sites_are_found(taken):

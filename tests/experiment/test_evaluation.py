@@ -1,5 +1,6 @@
 """Evaluation against the model's own loss and a plain loop."""
 
+import copy
 import math
 
 import numpy as np
@@ -40,6 +41,28 @@ def test_loss_per_document_is_the_models_own_whatever_the_batches(tiny, length, 
     assert quality.loss_nats == pytest.approx(sum(total for total, _ in expected) / quality.tokens, rel=1e-5)
     for loss, (total, count) in zip(quality.document_losses, expected, strict=True):
         assert loss == pytest.approx(total / count, rel=1e-5) if count else math.isnan(loss)
+
+
+def test_dropout_plays_no_part_and_the_mode_is_kept(tiny):
+    model = copy.deepcopy(tiny.model)
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    documents = [Document("a", TEXTS[1])]
+    losses = []
+    for training in (True, False):
+        model.train(training)
+        evaluator = Evaluator(model, 1)
+        losses += [evaluator.add(chosen, batch) for chosen, batch in batches(windows(tiny.tokenizer, documents, 16), 2, pad=0)]
+        assert model.training == training
+    assert losses[: len(losses) // 2] == losses[len(losses) // 2 :]
+
+
+def test_the_loss_of_a_batch_is_its_own(tiny):
+    documents = [Document("a", TEXTS[0]), Document("b", TEXTS[1])]
+    found = windows(tiny.tokenizer, documents, 64)
+    evaluator = Evaluator(tiny.model, 2)
+    losses = [evaluator.add(chosen, batch) for chosen, batch in batches(found, 1, pad=0)]
+    np.testing.assert_allclose(losses, evaluator.quality().document_losses, rtol=1e-6)
 
 
 def test_perplexity_is_the_exponential_and_infinite_where_that_overflows():

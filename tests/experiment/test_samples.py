@@ -24,6 +24,20 @@ def test_temperature_zero_takes_the_likeliest_token(tiny):
     assert written == tiny.tokenizer.decode(likeliest)
 
 
+def test_all_tokens_may_be_sampled_where_nothing_limits_them(tiny, monkeypatch):
+    """transformers' own defaults would keep the 50 likeliest only."""
+    seen: list[int] = []
+    multinomial = torch.multinomial
+
+    def counting(probabilities, *arguments, **options):
+        seen.append(int((probabilities > 0).sum()))
+        return multinomial(probabilities, *arguments, **options)
+
+    monkeypatch.setattr(torch, "multinomial", counting)
+    write_text(tiny.model, tiny.tokenizer, "a", tokens=1, seed=0, temperature=2.0, top_p=1.0)
+    assert seen == [tiny.model.config.vocab_size]
+
+
 def test_writing_leaves_the_global_generator_alone(tiny):
     before = torch.random.get_rng_state()
     write_text(tiny.model, tiny.tokenizer, "a", tokens=2, seed=0)
@@ -36,7 +50,7 @@ def test_nothing_asked_nothing_written_and_an_empty_prompt_starts_a_text(tiny):
 
 
 def test_what_cannot_be_done_is_said(tiny):
-    with pytest.raises(SettingNotUsable, match="takes fewer than 1024"):
+    with pytest.raises(SettingNotUsable, match="takes 1024 at most"):
         write_text(tiny.model, tiny.tokenizer, "a b " * 2000, tokens=1, seed=0)
     with pytest.raises(ModelNotUsable, match="tokenizer"):
         write_text(tiny.model, None, "a", tokens=1, seed=0)

@@ -44,10 +44,16 @@ def test_batches_cover_all_windows_in_order():
     assert [batch["input_ids"].shape[0] for _, batch in taken] == [3, 3, 1]
 
 
-@given(st.integers(1, 200), st.integers(2, 500))
-def test_a_spread_reaches_from_the_first_window_to_near_the_last(count, tokens):
-    found = [Window(number, (1, 2)) for number in range(count)]
+@given(st.lists(st.integers(2, 50), min_size=1, max_size=200), st.integers(2, 2000))
+def test_a_spread_holds_the_tokens_asked_for_evenly_over_all(lengths, tokens):
+    found = [Window(number, (0,) * length) for number, length in enumerate(lengths)]
     chosen = spread(found, tokens)
-    assert chosen[0].document == 0
-    assert sum(len(window.ids) for window in chosen) <= max(tokens, 2) + 2
-    assert count - chosen[-1].document <= -(-2 * count // tokens)
+    total = sum(lengths)
+    if tokens >= total:
+        assert chosen == found
+        return
+    assert abs(sum(len(window.ids) for window in chosen) - tokens) <= max(lengths)
+    half = found[: len(found) // 2]
+    share = sum(len(window.ids) for window in half) / total
+    in_half = sum(len(window.ids) for window in chosen if window in half)
+    assert abs(in_half - share * tokens) <= max(lengths)

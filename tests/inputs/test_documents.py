@@ -1,5 +1,6 @@
 """The split into learned and held-out."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,24 @@ def test_few_documents_are_cut_in_two_and_nothing_is_lost(text):
     held_out = "".join(part.text for part in of_split(documents, "held_out"))
     assert (train + held_out).split() == text.split()
     assert not train or text.startswith(train)
+
+
+def test_many_documents_that_all_fall_on_one_side_are_cut_too():
+    names = [name for number in range(400) if not is_held_out(name := f"row {number}")][:25]
+    documents = [Document(name, "words " * 20) for name in names]
+    assert len(of_split(documents, "held_out")) == len(of_split(documents, "train")) == 25
+
+
+def test_a_short_title_does_not_take_the_place_of_the_learned_side():
+    (train,) = of_split([Document("one", "Title\n" + "x" * 10_000)], "train")
+    assert len(train.text) == pytest.approx(9_000, abs=20)
+
+
+@given(names, st.text(min_size=1))
+def test_another_document_moves_none_across_the_line(names, newcomer):
+    documents = [Document(name, "text") for name in {*names, *(f"file {number}" for number in range(30))} - {newcomer}]
+    before, after = of_split(documents, "held_out"), of_split([*documents, Document(newcomer, "text")], "held_out")
+    assert {each.name for each in after} - {newcomer} == {each.name for each in before}
 
 
 def test_a_cut_falls_between_lines():

@@ -116,3 +116,36 @@ def test_a_model_without_attention_still_opens(tmp_path):
 
     MambaForCausalLM(MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=30)).save_pretrained(tmp_path)
     assert type(load_model(str(tmp_path), "cpu").model).__name__ == "MambaForCausalLM"
+
+
+def test_no_code_of_a_checkpoint_is_run(copy):
+    """Neither python files that its config points to, nor pickles."""
+    proof = copy / "it ran"
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "evil.py").write_text(f"open({str(proof)!r}, 'w')\n")
+    (copy / "config.json").write_text(
+        json.dumps(config | {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}})
+    )
+    refused(copy)
+    assert not proof.exists()
+    (copy / "config.json").write_text(json.dumps(config))
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    assert "safetensors" in refused(copy)
+
+
+def test_broken_tokenizers_are_refused(copy):
+    (copy / "tokenizer.json").write_text("{")
+    refused(copy)
+
+
+def test_weights_that_are_not_used_are_told(copy, caplog):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    load_model(str(copy), "cpu")
+    assert "weights of the checkpoint are not used" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300, "~nobody-of-this-name/x", "a\0b"])
+def test_names_that_name_nothing_are_refused(name):
+    refused(name)

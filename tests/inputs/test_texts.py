@@ -69,6 +69,25 @@ def test_tables_give_their_text_column(tmp_path, kind):
     assert "no column 'nope'; it has score, prose" in refused(path, column="nope")
 
 
+def test_a_csv_loses_nothing(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\nNA,1\n"hello, world",2\nnull,3\n')
+    assert texts_of(load_text(str(path))) == ["NA", "hello, world", "null"]
+    path.write_text("text,label\nhello, world,1\n")
+    assert "row 1, has more fields than the header" in refused(path)
+
+
+def test_a_line_of_json_may_hold_any_character(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "one\u2028two\u0085three"}\n', encoding="utf-8")
+    assert texts_of(load_text(str(path))) == ["one\u2028two\u0085three"]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "hub:", "hub:/", "x" * 300, "~nobody-of-this-name/x", "a\0b"])
+def test_names_that_name_nothing_are_refused(name):
+    refused(name)
+
+
 def test_a_table_with_several_texts_asks_for_the_column(tmp_path):
     path = tmp_path / "a.csv"
     pandas.DataFrame({"question": ["q"], "answer": ["a"]}).to_csv(path, index=False)
@@ -139,7 +158,9 @@ def dataset(tmp_path):
 def test_a_datasets_own_held_out_split_is_used(dataset):
     assert texts_of(load_text(dataset, "train"))[:2] == ["train 0", "train 1"]
     assert texts_of(load_text(dataset, "held_out"))[:2] == ["test 0", "test 1"]
-    assert texts_of(load_text(dataset, "held_out", hub_split="train[:3]")) == ["train 0", "train 1", "train 2"]
+    assert texts_of(load_text(dataset, hub_split="train[:3]")) == ["train 0", "train 1", "train 2"]
+    sides = [texts_of(load_text(dataset, side, hub_split="train")) for side in ("train", "held_out")]
+    assert not set(sides[0]) & set(sides[1])
 
 
 def test_a_dataset_without_one_is_split_by_us(tmp_path):

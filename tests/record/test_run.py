@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from neural_plasticity.errors import CorruptRecord, NewerSchema, NotARun, SettingNotUsable
 from neural_plasticity.heads import HeadGrid, HeadId
-from neural_plasticity.record import Checkpoint, Cursor, HeadsMeasured, Metrics, Run, Writer, open_run
+from neural_plasticity.record import Checkpoint, Cursor, HeadsMeasured, Metrics, Run, Sample, Writer, open_run
 from tests.record.conftest import DESCRIPTION, metrics
 from tests.record.examples import EXAMPLES
 
@@ -101,7 +101,7 @@ def test_cutting_back_takes_the_tensors_of_what_was_cut(writer, folder):
         writer.write(HeadsMeasured(signals=("a",)), {"a": np.zeros((2, 2))})
     writer.close()
     Writer(folder, keep=1).close()
-    assert [path.name for path in (folder / "tensors").iterdir()] == ["00000000-heads.safetensors"]
+    assert [path.name[:14] for path in (folder / "tensors").iterdir()] == ["00000000-heads"]
 
 
 def test_a_missing_tensor_file_is_named(writer, folder):
@@ -197,3 +197,58 @@ def test_checkpoints_and_heads_are_typed(writer, folder):
     assert entries[0].event.heads == (HeadId(0, 3),)
     assert isinstance(entries[0].event.heads[0], HeadId)
     assert entries[1].event.step == 1
+
+
+def test_a_reader_notices_a_cut_behind_which_the_same_was_written_again(writer, folder):
+    """Only the times differ then, and the loss further back; the checksum must see the times."""
+    long = Sample(prompt="p" * 300, text="t", seed=0, stage="s")
+    for event in (metrics(0), metrics(1), long):
+        writer.write(event)
+    cursor = Run(folder).read().cursor
+    writer.close()
+    with Writer(folder, keep=1) as again:
+        again.write(metrics(2))
+        again.write(long)
+    page = Run(folder).read(cursor)
+    assert page.restarted
+    assert page.entries[1].event.step == 2
+
+
+def test_an_event_from_before_a_cut_does_not_find_anothers_arrays(writer, folder):
+    old = writer.write(HeadsMeasured(signals=("a",)), {"a": np.ones((1, 1))}).event
+    writer.close()
+    with Writer(folder, keep=0) as again:
+        again.write(HeadsMeasured(signals=("a",)), {"a": np.zeros((1, 1))})
+    with pytest.raises(CorruptRecord):
+        Run(folder).tensors(old)
+
+
+@pytest.mark.parametrize("name", ["run.json", "events.jsonl", "tensors"])
+def test_links_pipes_and_folders_in_a_run_are_not_followed(writer, folder, name, tmp_path):
+    writer.close()
+    target = tmp_path / "elsewhere"
+    (folder / name).rename(target)
+    (folder / name).symlink_to(target)
+    with pytest.raises((CorruptRecord, NotARun), match="do not trust"):
+        Writer(folder)
+    (folder / name).unlink()
+    if name != "tensors":
+        os.mkfifo(folder / name)
+        with pytest.raises(CorruptRecord, match="no plain file"):
+            list(Run(folder).entries())
+
+
+HOSTILE = [b'{"seq":' + b"9" * 5000 + b"}", b"[" * 100_000, b'{"seq":0,"kind":"phase","phase":"a","time":1' + b"0" * 400 + b"}"]
+
+
+@pytest.mark.parametrize("line", HOSTILE)
+def test_hostile_lines_are_corrupt_and_nothing_worse(writer, folder, line):
+    (folder / "events.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(CorruptRecord, match="line 1"):
+        list(Run(folder).entries())
+
+
+@pytest.mark.parametrize("cursor", ["99999999999999999999999-1-0", "0-5-00000000", "5-0-0", "-4-1-0", "1-1-" + "f" * 5000])
+def test_impossible_cursors_are_refused(cursor):
+    with pytest.raises(SettingNotUsable, match="cursor"):
+        Cursor.parse(cursor)

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from neural_plasticity.errors import NotARun, RecordNotWritable, RunLocked
-from neural_plasticity.record import HeadsMeasured, Run, Writer
+from neural_plasticity.errors import CorruptRecord, NotARun, RecordNotWritable, RunLocked
+from neural_plasticity.record import HeadsMeasured, Metrics, Run, Writer
 from tests.record.conftest import DESCRIPTION, metrics
 from tests.record.test_run import steps
 
@@ -75,7 +76,7 @@ def test_a_forked_child_does_not_hold_the_run_of_its_dead_parent(folder):
 def test_a_new_run_does_not_overwrite_one_that_is_there(writer, folder):
     writer.write(metrics(0))
     writer.close()
-    with pytest.raises(RecordNotWritable, match="already holds a run"):
+    with pytest.raises(RecordNotWritable, match=r"already holds run\.json"):
         Writer(folder, DESCRIPTION)
     assert steps(Run(folder).entries()) == [0]
     Writer(folder).close()  # and the refused one left no lock
@@ -204,3 +205,97 @@ def test_a_denied_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", denied)  # root may write anywhere, so the refusal itself is put in
     with pytest.raises(RecordNotWritable, match="permission is denied"):
         Writer(tmp_path / "run", DESCRIPTION)
+
+
+@pytest.mark.parametrize("values", [{"ok": True}, {"loss": None}, {"loss": "high"}, [1.0]])
+def test_what_no_reader_could_read_is_not_written(writer, folder, values):
+    writer.write(metrics(0))
+    with pytest.raises(TypeError, match="metrics event cannot be recorded"):
+        writer.write(Metrics(step=1, values=values), {"a": np.zeros(2)})
+    assert not list((folder / "tensors").iterdir())
+    writer.write(metrics(1))
+    assert steps(Run(folder).entries()) == [0, 1]
+
+
+def test_numpy_numbers_are_numbers(writer, folder):
+    writer.write(Metrics(step=np.int64(3), values={"loss": np.float32(0.5)}))
+    assert Run(folder).events(Metrics) == [Metrics(step=3, values={"loss": 0.5})]
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+    (tmp_path / "tensors").mkdir()
+    (tmp_path / "tensors" / "00001-of-00002.safetensors").write_bytes(b"theirs")
+    with pytest.raises(RecordNotWritable, match="already holds tensors"):
+        Writer(tmp_path, DESCRIPTION)
+    Writer(tmp_path / "run", DESCRIPTION).close()
+    (tmp_path / "run" / "tensors" / "00001-of-00002.safetensors").write_bytes(b"theirs")
+    Writer(tmp_path / "run").close()
+    assert (tmp_path / "run" / "tensors" / "00001-of-00002.safetensors").read_bytes() == b"theirs"
+
+
+def test_a_run_with_a_corrupt_line_does_not_go_on_behind_it(writer, folder):
+    for step in range(3):
+        writer.write(metrics(step))
+    writer.close()
+    path = folder / "events.jsonl"
+    first, _, third = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + b"nonsense\n" + third)
+    with pytest.raises(CorruptRecord, match="line 2"):
+        Writer(folder)
+    Writer(folder, keep=1).close()  # cut before the line, it can
+    assert steps(Run(folder).entries()) == [0]
+
+
+def test_a_second_ctrl_c_leaves_whole_events_too(writer, folder, monkeypatch):
+    writer.write(metrics(0))
+    write = os.write
+
+    def interrupted(file: int, line: bytes) -> int:
+        write(file, line[:9])
+        raise KeyboardInterrupt
+
+    def also_interrupted(file: int, size: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "write", interrupted)
+    monkeypatch.setattr(os, "ftruncate", also_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        writer.write(metrics(1))
+    monkeypatch.undo()
+    writer.write(metrics(2))
+    assert steps(Run(folder).entries()) == [0, 2]
+
+
+def test_threads_take_turns(writer, folder):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda step: writer.write(metrics(step)), range(400)))
+    assert sorted(steps(Run(folder).entries())) == list(range(400))
+
+
+def test_a_forked_child_cannot_write(writer):
+    if os.fork() == 0:
+        try:
+            writer.write(metrics(1))
+        except RecordNotWritable:
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+
+
+def test_a_relative_folder_stays_the_same_when_the_process_moves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Writer("run", DESCRIPTION) as writer:
+        monkeypatch.chdir("/")
+        writer.write(metrics(0))
+    assert steps(Run(tmp_path / "run").entries()) == [0]
+
+
+def test_a_disk_that_fails_at_the_end_is_named_and_the_run_is_let_go(writer, folder, monkeypatch):
+    def failing(file: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(RecordNotWritable, match="Input/output error"):
+        writer.close()
+    monkeypatch.undo()
+    Writer(folder).close()

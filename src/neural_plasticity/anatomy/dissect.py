@@ -130,7 +130,7 @@ def _unsliceable(seen: Trace, name: str) -> str:
     if isinstance(weight, nn.Parameter) and weight.is_floating_point() and type(weight.data) is Tensor:
         return ""
     held = type(getattr(weight, "data", weight)).__name__
-    return f"{name} ({type(module).__name__}) holds quantised weights ({held}): they can be masked, not cut"
+    return f"{name} ({type(module).__name__}) holds quantised or sharded weights ({held}): they can be masked, not cut"
 
 
 class Study:

@@ -118,13 +118,16 @@ def _at_reader(root: nn.Module, site: Site, tap: Tap) -> RemovableHandle:
 
 
 @contextmanager
-def tapped(taps: Mapping[nn.Module, Tap], root: nn.Module) -> Iterator[None]:
-    """Taps at these modules, whether or not they run; all of `root` attends through our function meanwhile."""
+def tapped(taps: Mapping[nn.Module, Tap], root: nn.Module, base: str | None = None) -> Iterator[None]:
+    """Taps at these modules, whether or not they run; all of `root` attends through our function meanwhile.
+
+    Our function calls the attention that each config names, or `base` where that is given.
+    """
     configs = _configs(root) if taps else []  # a model that attends by its own code may ask for the old name
     before = [getattr(config, _IMPLEMENTATION) for config in configs]
     try:
         for config in configs:
-            setattr(config, _IMPLEMENTATION, _registered(getattr(config, _IMPLEMENTATION)))
+            setattr(config, _IMPLEMENTATION, _registered(base or getattr(config, _IMPLEMENTATION)))
         for module, tap in taps.items():
             module.__dict__[_SLOT] = tap
         yield

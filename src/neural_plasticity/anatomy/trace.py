@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from neural_plasticity.anatomy.example import Batch
@@ -114,9 +115,18 @@ def traced(model: nn.Module, batch: Batch, at_interface: bool = True) -> Iterato
             for module in projections:
                 hooks.callback(module.register_forward_hook(_cut(seen, names[id(module)])).remove)
             modules = model.modules() if at_interface else ()
-            hooks.enter_context(tapped(dict.fromkeys(modules, _at_interface(seen, names)), model))
+            taps = dict.fromkeys(modules, _at_interface(seen, names))
+            hooks.enter_context(tapped(taps, model, base=_differentiable(model)))
             seen.results = list(_tensors(model(**batch)))
         yield seen
+
+
+def _differentiable(model: nn.Module) -> str | None:
+    """The attention to run where the model's own may have no gradients, or not on every device and dtype."""
+    models = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    if all(each.config._attn_implementation in (None, "eager", "sdpa") for each in models):
+        return None
+    return "sdpa" if all(each._supports_sdpa for each in models) else "eager"
 
 
 def _cut(seen: Trace, name: str) -> Callable[..., Any]:

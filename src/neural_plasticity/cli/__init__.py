@@ -7,12 +7,12 @@ One file per command, imported only when it is called; the table below is the on
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from neural_plasticity.errors import PlasticityError
+from neural_plasticity.errors import PlasticityError, said
 
 SUMMARIES = {
     "demo": "Do the main job on the embedded model: no network, no settings.",
@@ -65,10 +65,18 @@ def plasticity(
 
 def main() -> None:
     """Run the command line; a refusal is one sentence on stderr and exit code 1."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars of other libraries are noise in a log
     try:
         app()
     except PlasticityError as refusal:
-        typer.echo(f"plasticity: {refusal}", err=True)
-        sys.exit(1)
+        _refuse(str(refusal))
+    except OSError as fault:
+        _refuse(f"the system did not allow it ({said(fault)}); check disk, permissions and where the output goes.")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    from neural_plasticity.trackers.console import visible
+
+    typer.echo(f"plasticity: {visible(sentence)}", err=True)  # names of files may hold anything
+    sys.exit(1)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command(epilog='Example: plasticity generate tiny --prompt "def fibonacci(n):" --tokens 80 --seed 1')
@@ -15,7 +15,7 @@ def generate(
     tokens: Annotated[int, typer.Option(min=1, help="How many tokens to write at most.")] = 120,
     temperature: Annotated[float, typer.Option(min=0, help="0 always takes the likeliest token.")] = 0.8,
     top_p: Annotated[float, typer.Option(min=0.01, max=1, help="Sample among the likeliest tokens that hold this share.")] = 0.95,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed writes the same text.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; chosen by itself if not given.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; chosen by itself if not given.")] = None,
 ) -> None:
@@ -24,13 +24,23 @@ def generate(
     from neural_plasticity.inputs.models import load_model
     from neural_plasticity.trackers.console import visible
 
-    begin = sys.stdin.read() if prompt == "-" else prompt
-    as_shown = visible if sys.stdout.isatty() else str
+    begin = _from_standard_input() if prompt == "-" else prompt
+    as_shown = visible if sys.stdout is not None and sys.stdout.isatty() else str
     loaded = load_model(model, device, dtype)
+    unshown = [begin]  # shown with the first piece, so that a refusal stands alone
 
     def show(text: str) -> None:
-        typer.echo(as_shown(text), nl=False)
+        typer.echo(as_shown("".join([*unshown, text])), nl=False)
+        unshown.clear()
 
-    show(begin)
     write_text(loaded.model, loaded.tokenizer, begin, tokens=tokens, seed=seed, temperature=temperature, top_p=top_p, on_text=show)
-    typer.echo()
+    show("\n")
+
+
+def _from_standard_input() -> str:
+    from neural_plasticity.errors import SettingNotUsable
+
+    try:
+        return sys.stdin.buffer.read().decode("utf-8") if sys.stdin is not None else ""
+    except UnicodeDecodeError as fault:
+        raise SettingNotUsable(f"The prompt on standard input is not UTF-8 (at byte {fault.start}); convert it first.") from fault

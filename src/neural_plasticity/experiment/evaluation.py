@@ -38,7 +38,16 @@ class Evaluator:
 
     @torch.inference_mode()
     def add(self, windows: Sequence[Window], batch: dict[str, Tensor]) -> float:
-        """The mean loss of this batch in nats per token."""
+        """The mean loss of this batch in nats per token, without dropout; the model's mode is left as it was."""
+        modes = {module: module.training for module in self.model.modules()}
+        self.model.eval()
+        try:
+            return self._add(windows, batch)
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+    def _add(self, windows: Sequence[Window], batch: dict[str, Tensor]) -> float:
         on_device = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
         labels = on_device.pop("labels")
         logits = getattr(self.model(**on_device, use_cache=False), "logits", None)

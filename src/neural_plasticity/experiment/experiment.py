@@ -6,10 +6,9 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from neural_plasticity.errors import ModelNotUsable
 from neural_plasticity.experiment.evaluation import Evaluator, Quality
-from neural_plasticity.experiment.samples import write_text
-from neural_plasticity.inputs.batches import batches, spread, windows
+from neural_plasticity.experiment.samples import require_writer, write_text
+from neural_plasticity.inputs.batches import batches, most_tokens, spread, windows
 from neural_plasticity.inputs.documents import Document
 from neural_plasticity.record import Evaluation, Event, Failed, Finished, Metrics, PhaseStarted, RunStarted, Sample, Sink
 from neural_plasticity.record.sink import Arrays
@@ -38,27 +37,29 @@ class Experiment:
         name: str = "experiment",
     ) -> None:
         self.settings, self.model, self.held_out, self.name = settings, model, held_out, name
-        if tokenizer is None:
-            raise ModelNotUsable(f"{type(model).__name__} came without a tokenizer, so it cannot read text; pass one on.")
-        self.tokenizer = tokenizer
-        self._sinks = tuple(sinks)
+        self.tokenizer = require_writer(model, tokenizer)
+        self._sinks = list(sinks)
         self._phase = "setup"
 
-    def run(self) -> Result:
-        """Go through all phases; a failure is told to the sinks before it is raised."""
+    def run(self, record: Sink | None = None) -> Result:
+        """Go through all phases; a failure is told to the sinks before it is raised. The record hears of things first."""
+        if record is not None:
+            self._sinks.insert(0, record)
         try:
             self._emit(RunStarted(name=self.name, job="evaluate"))
             quality = self._evaluate("baseline")
             self._write_sample("baseline")
-            self._emit(Finished(summary=_numbers(quality)))
         except BaseException as fault:
-            self._emit(Failed(error=type(fault).__name__, message=str(fault) or "stopped by the user", phase=self._phase))
+            message = str(fault) or ("stopped by the user" if isinstance(fault, KeyboardInterrupt) else type(fault).__name__)
+            self._emit(Failed(error=type(fault).__name__, message=message, phase=self._phase))
             raise
+        self._emit(Finished(summary=_numbers(quality)))
         return Result(self.model, quality)
 
     def _evaluate(self, stage: str) -> Quality:
         settings = self.settings
-        found = spread(windows(self.tokenizer, self.held_out, settings.max_length), settings.eval_tokens)
+        length = min(settings.max_length, most_tokens(self.model) or settings.max_length)
+        found = spread(windows(self.tokenizer, self.held_out, length), settings.eval_tokens)
         self._begin("evaluation", -(-len(found) // settings.batch_size))
         evaluator = Evaluator(self.model, len(self.held_out))
         pad: Any = self.tokenizer.pad_token_id or 0  # masked and without a label, so any id will do

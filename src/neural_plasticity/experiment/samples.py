@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 
-from neural_plasticity.errors import ModelNotUsable, SettingNotUsable
+from neural_plasticity.errors import ModelNotUsable, SettingNotUsable, said
+from neural_plasticity.inputs.batches import most_tokens
 
 
 def write_text(
@@ -21,18 +22,14 @@ def write_text(
     on_text: Callable[[str], None] | None = None,
 ) -> str:
     """What the model writes after the prompt; `on_text` gets it piece by piece. Temperature 0 takes the likeliest token."""
-    tokenizer = _able_to_write(model, tokenizer)
-    batch = tokenizer(prompt or str(tokenizer.bos_token or ""), return_tensors="pt").to(model.device)
-    batch.pop("token_type_ids", None)
+    if 0 < temperature < 0.01:
+        raise SettingNotUsable(f"The temperature {temperature:g} is too small to divide by; use 0, or 0.01 and more.")
+    tokenizer = require_writer(model, tokenizer)
+    batch = _read_prompt(model, tokenizer, prompt, tokens)
     asked = batch["input_ids"].shape[1]
-    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if not asked:
-        raise SettingNotUsable("The prompt is empty and the tokenizer has no beginning-of-text token; give a prompt.")
-    if room is not None and asked >= room:
-        raise SettingNotUsable(f"The prompt has {asked} tokens and {type(model).__name__} takes fewer than {room}; shorten it.")
     if not tokens:
         return ""
-    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature else {"do_sample": False}
+    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {"do_sample": False}
     gpus = [model.device.index or 0] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus), torch.inference_mode():
         torch.manual_seed(seed)
@@ -42,12 +39,31 @@ def write_text(
             max_new_tokens=tokens,
             streamer=_Streamer(tokenizer, on_text) if on_text else None,
             pad_token_id=tokenizer.pad_token_id,
+            num_beams=1,
             **sampling,
         )
     return str(tokenizer.decode(written[0, asked:], skip_special_tokens=True))
 
 
-def _able_to_write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
+def _read_prompt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, tokens: int) -> Any:
+    try:
+        batch: Any = tokenizer(prompt or str(tokenizer.bos_token or ""), return_tensors="pt").to(model.device)
+    except (TypeError, UnicodeEncodeError) as fault:
+        raise SettingNotUsable(f"The prompt holds characters that are none ({said(fault)}); mend it.") from fault
+    batch.pop("token_type_ids", None)
+    asked, room = batch["input_ids"].shape[1], most_tokens(model)
+    if not asked:
+        raise SettingNotUsable("The prompt is empty and the tokenizer has no beginning-of-text token; give a prompt.")
+    if room is not None and asked + tokens > room:
+        raise SettingNotUsable(
+            f"The prompt has {asked} tokens and {tokens} more are asked for, but {type(model).__name__} takes {room} at most; "
+            "shorten the prompt or ask for fewer."
+        )
+    return batch
+
+
+def require_writer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model that goes on with texts; a refusal for any other."""
     if not model.can_generate() or model.config.is_encoder_decoder:
         raise ModelNotUsable(f"{type(model).__name__} does not go on with a text; name a causal language model.")
     if tokenizer is None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from neural_plasticity.errors import TextNotUsable
+from neural_plasticity.errors import TextNotUsable, said
 from neural_plasticity.inputs.documents import Document
 
 IGNORED = -100  # the label that every loss of transformers passes over
@@ -26,7 +27,7 @@ def windows(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document], l
     found = [
         Window(number, tuple(ids[start : start + length]))
         for number, document in enumerate(documents)
-        for ids in [_token_ids(tokenizer, document.text)]
+        for ids in [_token_ids(tokenizer, document)]
         for start in range(0, len(ids), length)
         if len(ids) - start >= 2
     ]
@@ -38,8 +39,12 @@ def windows(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document], l
     return found
 
 
-def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return tokenizer(text, verbose=False)["input_ids"]  # type: ignore[return-value]  # a list, where one text is given
+def _token_ids(tokenizer: PreTrainedTokenizerBase, document: Document) -> list[int]:
+    try:
+        ids: Any = tokenizer(document.text, verbose=False)["input_ids"]
+    except (TypeError, UnicodeEncodeError) as fault:  # half a surrogate pair, as JSON may hold
+        raise TextNotUsable(f"The text of {document.name} holds characters that are none ({said(fault)}); mend it.") from fault
+    return ids
 
 
 def batches(found: Sequence[Window], batch_size: int, pad: int) -> Iterator[tuple[Sequence[Window], dict[str, Tensor]]]:
@@ -57,7 +62,20 @@ def padded(rows: Iterable[Sequence[int]], pad: int) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, IGNORED)}
 
 
+def most_tokens(model: PreTrainedModel) -> int | None:
+    """How many tokens the model has positions for; None where it sets no bound."""
+    bound = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return bound if isinstance(bound, int) and bound > 0 else None
+
+
 def spread(found: Sequence[Window], tokens: int) -> list[Window]:
-    """As many windows as hold about `tokens` tokens, evenly over all of them."""
-    stride = max(1, -(-sum(len(window.ids) for window in found) // tokens))
-    return list(found[::stride])
+    """As many windows as hold about `tokens` tokens, evenly over all of them; all, where they hold no more."""
+    share = tokens / max(tokens, sum(len(window.ids) for window in found))
+    chosen: list[Window] = []
+    passed = taken = 0
+    for window in found:
+        passed += len(window.ids)
+        if taken + len(window.ids) / 2 <= share * passed:
+            chosen.append(window)
+            taken += len(window.ids)
+    return chosen or list(found[:1])

@@ -22,8 +22,8 @@ class Document:
 def is_held_out(name: str) -> bool:
     """Whether the document of this name is kept away from training.
 
-    Decided by a hash of the name alone, so that adding, removing or reordering documents
-    never moves another one across the line.
+    Decided by a hash of the name alone, so that among many documents adding, removing or
+    reordering some never moves another across the line.
     """
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:4], "big") < HELD_OUT_SHARE * 2**32
@@ -32,17 +32,19 @@ def is_held_out(name: str) -> bool:
 def of_split(documents: Sequence[Document], split: Split) -> list[Document]:
     """The documents on the asked side of the line, in their order.
 
-    Few documents are each cut in two instead: their last tenth, from a line's beginning, is held out.
+    Few documents, or many that all fall on one side, are each cut in two instead: their last tenth is held out.
     """
     if split == "all":
         return list(documents)
-    if len(documents) >= FEWEST_TO_SPLIT_BY_NAME:
-        return [document for document in documents if is_held_out(document.name) == (split == "held_out")]
+    sides = [is_held_out(document.name) for document in documents]
+    if len(documents) >= FEWEST_TO_SPLIT_BY_NAME and any(sides) and not all(sides):
+        return [document for document, held_out in zip(documents, sides, strict=True) if held_out == (split == "held_out")]
     parts = [Document(document.name, _part(document.text, split)) for document in documents]
     return [part for part in parts if part.text.strip()]
 
 
 def _part(text: str, split: Split) -> str:
-    line = text.rfind("\n", 0, int(len(text) * (1 - HELD_OUT_SHARE))) + 1
-    cut = line or int(len(text) * (1 - HELD_OUT_SHARE))
+    """One side of a text, cut at the beginning of a line where one begins nearby."""
+    share = int(len(text) * (1 - HELD_OUT_SHARE))
+    cut = text.rfind("\n", int(share * 0.9), share) + 1 or share
     return text[:cut] if split == "train" else text[cut:]

@@ -1,5 +1,7 @@
 """Documents out of files: one reader per kind of file, chosen by its ending."""
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ def documents_of_file(path: Path, name: str, column: str | None = None) -> list[
             raise TextNotUsable(f"The text {path} is empty (0 bytes); name a file with words in it.")
         return READERS.get(path.suffix.lower(), _whole)(path, name, column)
     except OSError as fault:
-        raise TextNotUsable(f"The text {path} cannot be opened ({fault.strerror}); check the path and its permissions.") from fault
+        raise TextNotUsable(f"The text {path} cannot be read ({said(fault)}); check the file and its permissions.") from fault
 
 
 def documents_of_folder(folder: Path, column: str | None = None) -> list[Document]:
@@ -84,7 +86,7 @@ def decoded(path: Path) -> str:
 
 def _lines_of_json(path: Path, name: str, column: str | None) -> list[Document]:
     rows: list[Any] = []
-    for number, line in enumerate(decoded(path).splitlines(), 1):
+    for number, line in enumerate(decoded(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -99,32 +101,44 @@ def _lines_of_json(path: Path, name: str, column: str | None) -> list[Document]:
     return documents_of_rows(name, (row.get(chosen) if isinstance(row, dict) else row for row in rows))
 
 
-def _table(read: Callable[[Path], Any]) -> Reader:
+def _csv(path: Path, name: str, column: str | None) -> list[Document]:
+    rows = list(csv.DictReader(io.StringIO(decoded(path), newline=""), restkey="", strict=True))
+    surplus = next((number for number, row in enumerate(rows, 1) if "" in row), None)
+    if surplus is not None:
+        raise TextNotUsable(f"The text {path}, row {surplus}, has more fields than the header; put quotes around text with commas.")
+    if not rows:
+        raise TextNotUsable(f"The text {path} has no rows below its header; name one that has.")
+    chosen = text_column(str(path), {key: [_plain(row[key]) for row in rows] for key in rows[0]}, column)
+    return documents_of_rows(name, (row[chosen] for row in rows))
+
+
+def _plain(field: str | None) -> str | float | None:
+    """A field that is a number is none that a text column is known by."""
+    try:
+        return float(field or "nan")
+    except ValueError:
+        return field
+
+
+def _parquet(path: Path, name: str, column: str | None) -> list[Document]:
+    import pandas
+
+    frame = pandas.read_parquet(path)
+    columns = {str(key): frame[key].tolist() for key in frame.columns}
+    return documents_of_rows(name, columns[text_column(str(path), columns, column)])
+
+
+def _refusing(read: Reader) -> Reader:
+    """The reader, its own errors about malformed content turned into a refusal."""
+
     def documents(path: Path, name: str, column: str | None) -> list[Document]:
         try:
-            frame = read(path)
-        except ValueError as fault:  # pandas and pyarrow both raise kinds of it on malformed content
-            raise TextNotUsable(
-                f"The text {path} cannot be read as {path.suffix[1:]} ({said(fault)}); mend it or name another."
-            ) from fault
-        chosen = text_column(str(path), {str(key): frame[key].tolist() for key in frame.columns}, column)
-        return documents_of_rows(name, frame[chosen].tolist())
+            return read(path, name, column)
+        except (ValueError, csv.Error) as fault:  # pyarrow's and pandas' are kinds of the first
+            kind = path.suffix[1:]
+            raise TextNotUsable(f"The text {path} cannot be read as {kind} ({said(fault)}); mend it or name another.") from fault
 
     return documents
-
-
-def _csv(path: Path) -> Any:
-    import io
-
-    import pandas
-
-    return pandas.read_csv(io.StringIO(decoded(path)))
-
-
-def _parquet(path: Path) -> Any:
-    import pandas
-
-    return pandas.read_parquet(path)
 
 
 READERS: dict[str, Reader] = {
@@ -133,6 +147,6 @@ READERS: dict[str, Reader] = {
     ".rst": _whole,
     ".py": _whole,
     ".jsonl": _lines_of_json,
-    ".csv": _table(_csv),
-    ".parquet": _table(_parquet),
+    ".csv": _refusing(_csv),
+    ".parquet": _refusing(_parquet),
 }

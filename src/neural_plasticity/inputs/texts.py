@@ -21,20 +21,31 @@ def load_text(
     A path wins over a dataset of the same name; `hub:NAME` always means the dataset.
     `config`, `hub_split` and `column` choose within a dataset or table.
     """
-    path = Path(text).expanduser()
+    if not text.removeprefix("hub:").strip("/ "):
+        raise TextNotUsable("The text has no name; name a file, a folder, a dataset of the hub, or 'stdlib'.")
     if text == "stdlib":
-        documents = stdlib_documents()
-    elif text.startswith("hub:"):
+        return of_split(stdlib_documents(), split)
+    if text.startswith("hub:"):
         return _hub_documents(text.removeprefix("hub:"), split, config, hub_split, column)
-    elif path.is_dir():
-        documents = documents_of_folder(path, column)
-    elif path.exists():
-        documents = documents_of_file(path, path.name, column)
-    elif _looks_like_a_path(text):
-        raise TextNotUsable(f"The text {text!r} does not exist; name a file, a folder, a dataset of the hub, or 'stdlib'.")
-    else:
+    try:
+        documents = _local_documents(text, column)
+    except (OSError, RuntimeError, ValueError) as fault:  # names too long, of no user, or with a zero byte
+        raise TextNotUsable(f"The text {text[:80]!r} cannot be looked up ({said(fault)}); check its name.") from fault
+    if documents is None:
         return _hub_documents(text, split, config, hub_split, column)
     return _not_empty(text, split, of_split(documents, split))
+
+
+def _local_documents(text: str, column: str | None) -> list[Document] | None:
+    """The documents of a file or folder; None for what is neither and does not look like one."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return documents_of_folder(path, column)
+    if path.exists():
+        return documents_of_file(path, path.name, column)
+    if _looks_like_a_path(text):
+        raise TextNotUsable(f"The text {text!r} does not exist; name a file, a folder, a dataset of the hub, or 'stdlib'.")
+    return None
 
 
 def _looks_like_a_path(text: str) -> bool:
@@ -54,8 +65,8 @@ def _hub_documents(name: str, split: Split, config: str | None, hub_split: str |
 
     try:
         names = get_dataset_split_names(name, config)
-        chosen = hub_split or _own_split(names, split)
-        rows: Any = load_dataset(name, config, split=chosen or names[0])
+        own = None if hub_split else _own_split(names, split)
+        rows: Any = load_dataset(name, config, split=hub_split or own or names[0])
     except (OSError, ValueError) as fault:
         raise TextNotUsable(
             f"The text {name!r} is neither 'stdlib' nor a path here, and as a dataset of the hub it cannot be loaded "
@@ -63,7 +74,7 @@ def _hub_documents(name: str, split: Split, config: str | None, hub_split: str |
         ) from fault
     chosen_column = text_column(name, {key: list(rows[key][:1]) for key in rows.column_names}, column)
     documents = documents_of_rows(name, rows[chosen_column])
-    return _not_empty(name, split, documents if chosen else of_split(documents, split))
+    return _not_empty(name, split, documents if own else of_split(documents, split))
 
 
 def _own_split(names: Sequence[str], split: Split) -> str | None:

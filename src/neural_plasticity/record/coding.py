@@ -12,24 +12,30 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from neural_plasticity.heads import HeadId
 from neural_plasticity.record.events import KINDS, Event
+
+# What decoding raises on lines that are not ours.
+UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def encode(seq: int, time: float, event: Event) -> bytes:
     """One line, newline included; fields that hold None stay out of it."""
-    line: dict[str, Any] = {"seq": seq, "time": time, "kind": event.kind}
+    line: dict[str, Any] = {"seq": seq, "kind": event.kind}
     for entry in fields(event):
         value = getattr(event, entry.name)
         if value is not None:
             line[entry.name] = _plain(value)
+    line["time"] = time  # last, where a cursor's checksum covers it
     return json.dumps(line, allow_nan=False, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
 
 
 def decode(line: bytes) -> tuple[int, float, Event]:
-    """What `encode` was given; raises ValueError, KeyError or TypeError on anything else."""
+    """What `encode` was given; raises one of UNREADABLE on anything else."""
     loaded: Any = json.loads(line)
     if not isinstance(loaded, dict):
         raise TypeError("the line is not an object")
@@ -46,6 +52,8 @@ def _hints(kind: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return _plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, Mapping):

@@ -3,11 +3,12 @@
 import errno
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from neural_plasticity.errors import CorruptRecord, NewerSchema, NotARun, RecordNotWritable
+from neural_plasticity.errors import CorruptRecord, NewerSchema, NotARun, RecordNotWritable, said
 from neural_plasticity.record.events import SCHEMA
 
 DESCRIPTION = "run.json"
@@ -19,34 +20,49 @@ LOCK = "run.lock"
 def read_description(folder: Path) -> dict[str, Any]:
     """The run's settings, environment, anatomy and versions; refuses what is not a run of ours."""
     path = folder / DESCRIPTION
-    if not folder.is_dir():
-        seen = "is a file" if folder.exists() else "does not exist"
-        raise NotARun(f"{folder} {seen}, so there is no run to open; name a run folder, such as one of those in runs/.")
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        seen = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
-        raise NotARun(
-            f"{folder} is not a run: it holds no {DESCRIPTION} but {seen}; name a folder that `plasticity` wrote."
-        ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as fault:
-        raise CorruptRecord(f"{path} cannot be read ({fault}); restore it from a copy, or start the run anew.") from fault
-    if not isinstance(content, dict) or not isinstance(cast("dict[str, Any]", content).get("schema"), int):
+        if not folder.is_dir():
+            seen = "is a file" if folder.exists() else "does not exist"
+            raise NotARun(f"{folder} {seen}, so there is no run to open; name a run folder, such as one of those in runs/.")
+        if not path.exists() and not path.is_symlink():
+            seen = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
+            raise NotARun(f"{folder} is not a run: it holds no {DESCRIPTION} but {seen}; name a run folder.")
+        content: Any = json.loads(read_plain(path))
+    except OSError as fault:
+        raise NotARun(f"{folder} cannot be opened ({said(fault)}); check the path and its permissions.") from fault
+    except (ValueError, RecursionError) as fault:
+        raise CorruptRecord(f"{path} cannot be read ({said(fault)}); restore it from a copy, or start the run anew.") from fault
+    schema = cast("dict[str, Any]", content).get("schema") if isinstance(content, dict) else None
+    if not isinstance(schema, int) or isinstance(schema, bool):
         raise NotARun(f"{path} was not written by neural-plasticity: it names no schema; name another folder.")
-    description = cast("dict[str, Any]", content)
-    if description["schema"] > SCHEMA:
+    if schema > SCHEMA:
         raise NewerSchema(
-            f"{folder} was written in schema {description['schema']} and this version reads up to {SCHEMA}; "
+            f"{folder} was written in schema {schema} and this version reads up to {SCHEMA}; "
             "run: pip install --upgrade neural-plasticity"
         )
-    return description
+    return cast("dict[str, Any]", content)
+
+
+def read_plain(path: Path, offset: int = 0) -> bytes:
+    """The bytes of a plain file from an offset on; a link could lead out of the run, and a pipe would never end."""
+    require_plain(path)
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read()
+
+
+def require_plain(path: Path) -> None:
+    """Refuse links, pipes, folders and devices; a file that is not there raises FileNotFoundError."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise CorruptRecord(f"{path} is no plain file, as everything in a run folder is; do not trust this run.")
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file in one step: a reader sees the old content or the new, also after a power cut."""
     partial = path.with_name(f"{path.name}.partial")
     try:
-        with partial.open("wb") as file:
+        partial.unlink(missing_ok=True)  # a link there must not lead the write elsewhere
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

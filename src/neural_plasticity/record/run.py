@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file  # pyright: ignore[reportUnknownVariableType]
 
-from neural_plasticity.errors import CorruptRecord, SettingNotUsable
-from neural_plasticity.record.coding import decode
+from neural_plasticity.errors import CorruptRecord, SettingNotUsable, said
+from neural_plasticity.record.coding import UNREADABLE, decode
 from neural_plasticity.record.events import Event
-from neural_plasticity.record.folder import EVENTS, TENSORS, read_description
+from neural_plasticity.record.folder import EVENTS, TENSORS, read_description, read_plain, require_plain
 
-_REMEMBERED = 256  # bytes before the cursor that its checksum covers; more than the time stamps of a line
+_REMEMBERED = 256  # bytes before the cursor that its checksum covers; a line ends with its time, so never the same twice
 
 E_ = TypeVar("E_", bound=Event)
 
@@ -52,6 +52,8 @@ class Cursor:
         try:
             offset, seq, checksum = text.split("-")
             cursor = cls(int(offset), int(seq), int(checksum, 16))
+            if len(text) > 60 or not (0 <= cursor.offset < 2**62 and bool(cursor.offset) == bool(cursor.seq)):
+                raise ValueError
         except ValueError:
             raise SettingNotUsable(
                 f"The cursor {text[:60]!r} is not one of ours; start from the beginning, without a cursor."
@@ -71,7 +73,7 @@ class Run:
     """A run folder, read as it is now; every call looks at the files again."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).resolve()
         read_description(self.folder)
 
     @property
@@ -82,7 +84,7 @@ class Run:
     @cached_property
     def name(self) -> str:
         """The name of the run, which is its folder's."""
-        return self.folder.resolve().name
+        return self.folder.name
 
     def read(self, cursor: Cursor | None = None) -> Page:
         """All whole lines behind the cursor, from the beginning without one.
@@ -97,12 +99,12 @@ class Run:
             start = Cursor()
             raw = self._tail(start) or b""
         whole = raw[: raw.rfind(b"\n") + 1]
-        before = raw[: self._covered(start)]
+        before = raw[: min(_REMEMBERED, start.offset)]
         lines = whole[len(before) :].split(b"\n")[:-1]
         entries: list[Entry] = []
         for number, line in enumerate(lines, start.seq):
             try:
-                entries.append(self._entry(number, line))
+                entries.append(read_line(self.folder / EVENTS, number, line))
             except CorruptRecord:
                 if not entries:
                     raise
@@ -111,37 +113,19 @@ class Run:
         checksum = zlib.crc32(whole[: len(before) + read][-_REMEMBERED:])
         return Page(entries, Cursor(start.offset + read, start.seq + len(entries), checksum), restarted)
 
-    def _covered(self, cursor: Cursor) -> int:
-        return min(_REMEMBERED, cursor.offset)
-
     def _tail(self, cursor: Cursor) -> bytes | None:
         """The bytes the checksum covers and all behind them, or None where they are not what was read before."""
-        covered = self._covered(cursor)
+        covered = min(_REMEMBERED, cursor.offset)
         try:
-            with (self.folder / EVENTS).open("rb") as file:
-                file.seek(cursor.offset - covered)
-                raw = file.read()
+            raw = read_plain(self.folder / EVENTS, cursor.offset - covered)
         except FileNotFoundError:
             read_description(self.folder)  # says so if the whole run is gone
             return b"" if cursor.offset == 0 else None
+        except OSError as fault:
+            raise CorruptRecord(f"{self.folder / EVENTS} cannot be opened ({said(fault)}); check its permissions.") from fault
         if len(raw) < covered or zlib.crc32(raw[:covered]) != cursor.checksum:
             return None
         return raw
-
-    def _entry(self, number: int, line: bytes) -> Entry:
-        try:
-            entry = Entry(*decode(line))
-        except (ValueError, KeyError, TypeError) as fault:
-            raise self._corrupt(number, f"it cannot be read ({fault!s:.120})") from fault
-        if entry.seq != number:
-            raise self._corrupt(number, f"it carries the number {entry.seq}")
-        return entry
-
-    def _corrupt(self, number: int, seen: str) -> CorruptRecord:
-        return CorruptRecord(
-            f"{self.folder / EVENTS}, line {number + 1}: {seen}; the {number} events before it are sound, "
-            "so restore the file from a copy or cut it before that line."
-        )
 
     def events(self, kind: type[E_]) -> list[E_]:
         """All events of one kind so far, in order."""
@@ -159,16 +143,36 @@ class Run:
         if event.tensors is None:
             return {}
         path = self.folder / TENSORS / event.tensors
-        if path.parent.resolve() != (self.folder / TENSORS).resolve():
+        if path.parent.resolve() != self.folder / TENSORS:
             raise CorruptRecord(
-                f"An event of {self.folder} names the tensors {event.tensors!r}, outside the run; do not trust this run."
+                f"An event of {self.folder} names tensors outside the run ({event.tensors!r:.80}); do not trust it."
             )
         try:
+            require_plain(path)
             return load_file(path)
-        except (OSError, SafetensorError) as fault:
+        except (OSError, SafetensorError, *UNREADABLE) as fault:
             raise CorruptRecord(
-                f"{path} cannot be read ({fault}); the {event.kind} event that names it stands without its arrays."
+                f"{path} cannot be read ({said(fault)}); the {event.kind} event that names it stands without its arrays."
             ) from fault
+
+
+def read_line(path: Path, number: int, line: bytes) -> Entry:
+    """One whole line of a record, which must be ours and carry its own number."""
+    try:
+        entry = Entry(*decode(line))
+        seen = "" if entry.seq == number else f"it carries the number {entry.seq}"
+    except UNREADABLE as fault:
+        raise _corrupt(path, number, f"it cannot be read ({said(fault)})") from fault
+    if seen:
+        raise _corrupt(path, number, seen)
+    return entry
+
+
+def _corrupt(path: Path, number: int, seen: str) -> CorruptRecord:
+    return CorruptRecord(
+        f"{path}, line {number + 1}: {seen}; the {number} events before it are sound, "
+        "so restore the file from a copy or cut it before that line."
+    )
 
 
 def open_run(folder: str | Path) -> Run:

@@ -17,7 +17,3 @@ class Sink(Protocol):
     def write(self, event: Event, tensors: Arrays | None = None) -> Any:
         """Take one event; it is over when this returns."""
         ...
-
-    def close(self) -> None:
-        """No further events will come."""
-        ...

@@ -14,11 +14,18 @@ from neural_plasticity.record import Evaluation, Event, Failed, Metrics, PhaseSt
 PLAIN_LINES = 4  # progress lines a phase, where there is no terminal to draw a bar on
 
 
+class _Terminal(Terminal):
+    """A terminal whose viewer may leave: a run goes on without being watched."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Console:
     """Shows a run to somebody who sits in front of it."""
 
     def __init__(self, terminal: Terminal | None = None) -> None:
-        self._terminal = terminal or Terminal(stderr=True)
+        self._terminal = terminal or _Terminal(stderr=True)
         self._progress: Progress | None = None
         self._task = TaskID(0)
         self._phase = PhaseStarted(phase="setup")
@@ -34,13 +41,13 @@ class Console:
             case Metrics():
                 self._advance(event)
             case Evaluation():
-                self._line(f"{event.stage}: " + _listed(event.values))
+                self._line(f"{visible(event.stage)}: {_listed(event.values)}")
             case Sample():
                 self._end_progress()
                 sample = Text(visible(event.prompt), style="bold").append(visible(event.text), style="not bold")
-                self._terminal.print(Padding(sample, (0, 4)))
+                self._terminal.print(Padding(sample, (0, 4)) if self._terminal.is_terminal else sample, soft_wrap=True)
             case Failed():
-                self._line(f"stopped in phase {event.phase}: {visible(event.message)}")
+                self._line(f"stopped in phase {visible(event.phase or 'setup')}")
             case _:
                 pass
 
@@ -55,11 +62,11 @@ class Console:
             self._terminal.print(Text(f"{phase.phase} …"))
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[seen]}"),
+            TextColumn("{task.fields[seen]}", markup=False),
         )
         self._progress = Progress(*columns, console=self._terminal, transient=True)
         self._task = self._progress.add_task(phase.phase, total=phase.steps, seen="")
@@ -74,7 +81,7 @@ class Console:
 
     def _line(self, text: str) -> None:
         self._end_progress()
-        self._terminal.print(Text(text))
+        self._terminal.print(Text(text), soft_wrap=True)
 
     def _end_progress(self) -> None:
         if self._progress is not None:
@@ -83,11 +90,11 @@ class Console:
 
 
 def _listed(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {_number(value)}" for name, value in values.items())
+    return "  ".join(f"{visible(name)} {_number(value)}" for name, value in values.items())
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e12 else f"{value:.4g}"
 
 
 def visible(text: str) -> str:
