@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from transformers import MambaConfig, MambaForCausalLM
+from transformers import MambaConfig, MambaForCausalLM, PreTrainedModel
 
 from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.anatomy.sites import Anatomy, ranges
@@ -17,7 +17,7 @@ from tests.anatomy.models import gpt2, ids, llama
 
 def state(model: nn.Module) -> dict[str, object]:
     """Everything about a model that somebody could notice."""
-    configs = {id(config): config for module in model.modules() if (config := getattr(module, "config", None)) is not None}
+    configs = {id(module.config): module.config for module in model.modules() if isinstance(module, PreTrainedModel)}
     return {
         "weights": {
             name: (id(parameter), parameter.clone(), parameter.requires_grad) for name, parameter in model.named_parameters()
@@ -240,7 +240,10 @@ def test_models_that_attend_without_gradients_are_taken_apart_all_the_same():
 def test_sharded_weights_are_recognised(process_group):
     from torch.distributed.fsdp import fully_shard
 
-    model = fully_shard(llama())
+    model = llama()
+    for layer in model.model.layers:
+        fully_shard(layer)
+    fully_shard(model)
     sites = dissect(model).sites
     assert all(site.separable and not site.sliceable and "sharded" in site.reason for site in sites)
     fired = []

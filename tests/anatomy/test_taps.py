@@ -1,7 +1,10 @@
 """Taps see everything, change what they are asked to, and leave nothing behind."""
 
+import copy
+
 import pytest
 import torch
+from transformers import T5Config, T5ForConditionalGeneration
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from neural_plasticity.anatomy.dissect import dissect
@@ -78,7 +81,7 @@ def test_a_tap_that_does_not_fire_is_an_error(monkeypatch):
         type(last), "forward", lambda self, hidden, **_: hidden if self is last else layer_forward(self, hidden, **_)
     )
     with (
-        pytest.raises(TapSilent, match=r"1 of 3 taps did not fire.*layer 2"),
+        pytest.raises(TapSilent, match=r"1 of 3 taps did not fire.*layer 2.*never ran"),
         open_taps(model, dict.fromkeys(sites, lambda call: None)),
     ):
         model(input_ids=ids(1, 3))
@@ -151,3 +154,54 @@ def test_the_attention_implementation_can_be_changed_after_taps():
     model.set_attn_implementation("eager")
     assert model.config._attn_implementation == "eager"
     assert model(input_ids=ids(1, 3), output_attentions=True).attentions[0] is not None
+
+
+def test_a_tap_whose_module_ran_without_it_is_an_error_in_that_pass(monkeypatch):
+    model = llama()
+    sites = dissect(model).sites
+    monkeypatch.setattr(model.model.layers[1].self_attn, "config", copy.deepcopy(model.config))
+    with pytest.raises(TapSilent, match=r"layer 1.*dissect again"), open_taps(model, dict.fromkeys(sites, lambda call: None)):
+        model.model.layers[1].self_attn.config._attn_implementation_internal = "sdpa"
+        model(input_ids=ids(1, 3))
+
+
+def test_two_taps_at_one_site_both_fire_and_the_outer_one_survives():
+    model = llama()
+    site = dissect(model)[0]
+    seen: list[str] = []
+    with open_taps(model, {site: lambda call: seen.append("outer") or call.output * 2}):
+        with open_taps(model, {site: lambda call: seen.append("inner") or call.output / 2}):
+            both = model(input_ids=ids(1, 3)).logits
+        assert dissect(model)[0] == site  # also while a tap is open
+        model(input_ids=ids(1, 3))
+    assert seen == ["outer", "inner", "outer", "outer"]
+    torch.testing.assert_close(both, model(input_ids=ids(1, 3)).logits)
+
+
+def test_an_answer_of_another_shape_is_refused():
+    model = llama()
+    with (
+        pytest.raises(ValueError, match="same shape"),
+        open_taps(model, {dissect(model)[0]: lambda call: call.output.transpose(1, 2)}),
+    ):
+        model(input_ids=ids(1, 3))
+
+
+def test_an_attention_implementation_set_while_a_tap_is_open_stands():
+    model = llama()
+    with open_taps(model, {dissect(model)[0]: lambda call: None}):
+        model(input_ids=ids(1, 3))
+        model.set_attn_implementation("eager")
+    assert model.config._attn_implementation == "eager"
+
+
+def test_an_encoder_that_runs_once_while_a_decoder_writes_may_be_tapped():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 50}
+        model = T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0)).eval()
+    fired: dict[str, int] = {}
+    count = {site: (lambda call, kind=site.kind: fired.update({kind: fired.get(kind, 0) + 1})) for site in dissect(model)}
+    with open_taps(model, count):
+        model.generate(ids(1, 5), max_new_tokens=4, min_new_tokens=4)
+    assert fired == {"encoder": 1, "decoder": 4, "cross": 4}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neural_plasticity.anatomy.provenance import NONE, Features
-from neural_plasticity.anatomy.sites import Indices, Per
+from neural_plasticity.anatomy.sites import Indices
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,3 @@ def share(behind: Sequence[Features]) -> Share:
         return Share((), (), mixed=any(own))
     overlapping = sum(map(len, own)) != len(frozenset.union(*own))
     return Share(tuple(tuple(sorted(each)) for each in own), tuple(map(distinct.index, behind)), mixed=overlapping)
-
-
-def per(share_: Share, heads: int, kv_heads: int) -> Per | None:
-    """Whether the parts go by query head or by key-value head; None where they go by neither."""
-    if len(share_.owned) == heads:
-        return "head"
-    return "kv_head" if len(share_.owned) == kv_heads else None

@@ -56,6 +56,7 @@ class Site:
     sliceable: bool
     reason: str
     seen: Literal["interface", "softmax"] = "interface"
+    shared_with: tuple[int, ...] = ()  # layers whose slices lie in the same weights: to cut one is to cut all
 
     def of_role(self, role: Role) -> list[Slices]:
         """The slices that play this role; several, where adapters stand beside a projection."""
@@ -134,13 +135,13 @@ def _spelled(site: Site) -> dict[str, Any]:
     plain = asdict(site)
     for part in (*plain["slices"], *plain["extras"]):
         part["indices"] = [ranges(indices) for indices in part["indices"]]
-    plain["groups"] = list(site.groups)
+    plain |= {"groups": list(site.groups), "shared_with": list(site.shared_with)}
     return plain
 
 
 def _read(plain: dict[str, Any]) -> Site:
     values = {each.name: plain[each.name] for each in fields(Site)}
-    values["groups"] = tuple(plain["groups"])
+    values |= {"groups": tuple(plain["groups"]), "shared_with": tuple(plain["shared_with"])}
     for name, kind in (("slices", Slices), ("extras", Extra)):
         values[name] = tuple(kind(**part | {"indices": tuple(map(_indices, part["indices"]))}) for part in plain[name])
     return Site(**values)

@@ -11,7 +11,8 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -66,35 +67,74 @@ def _is_parallel(model: nn.Module) -> bool:
 
 @contextmanager
 def open_taps(model: nn.Module, taps: Mapping[Site, Tap]) -> Iterator[None]:
-    """Taps at these sites, until the block ends; each must fire in every pass of the model."""
-    root = original(model)
-    silent = set(taps)
+    """Taps at these sites, until the block ends.
 
-    def told(site: Site) -> Tap:
+    Each must fire in every pass that its module runs in, and at least once before the block ends.
+    """
+    root = original(model)
+    watch = _Watch(taps)
+    with ExitStack() as stack:
+        stack.callback(root.register_forward_pre_hook(watch.before_pass).remove)
+        uncompiled: Any = torch.compiler.disable(watch.after_pass)
+        stack.callback(root.register_forward_hook(uncompiled).remove)
+        for site in taps:
+            module = root.get_submodule(site.name)
+            stack.callback(module.register_forward_pre_hook(watch.entering(site)).remove)
+            if site.seen == "softmax":
+                stack.callback(_at_reader(root, site, watch.told(site)).remove)
+        at_interface = {root.get_submodule(site.name): watch.told(site) for site in taps if site.seen == "interface"}
+        stack.enter_context(tapped(at_interface, root))
+        yield
+    watch.at_end()
+
+
+class _Watch:
+    """Knows which modules ran and which taps fired, in this pass and ever."""
+
+    def __init__(self, taps: Mapping[Site, Tap]) -> None:
+        self._taps = taps
+        self._entered: set[Site] = set()
+        self._fired: set[Site] = set()
+        self._ever: set[Site] = set()
+        self._passes = 0
+
+    def told(self, site: Site) -> Tap:
         def tap(call: Call) -> Tensor | None:
-            silent.discard(site)
-            return taps[site](call)
+            self._fired.add(site)
+            self._ever.add(site)
+            answer = self._taps[site](call)
+            if answer is not None and answer.shape != call.output.shape:
+                raise ValueError(
+                    f"The tap at layer {site.layer} ({site.name}) answered with shape {tuple(answer.shape)} where the output "
+                    f"is {tuple(call.output.shape)}, (batch, queries, heads, width); answer with the same shape, or None."
+                )
+            return answer
 
         return tap
 
-    def after_pass(*_: Any) -> None:
+    def entering(self, site: Site) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            self._entered.add(site)
+
+        return torch.compiler.disable(hook)  # type: ignore[return-value]
+
+    def before_pass(self, *_: Any) -> None:
+        self._entered.clear()
+        self._fired.clear()
+
+    def after_pass(self, *_: Any) -> None:
+        self._passes += 1
+        self._require(self._entered - self._fired, "its module ran, but not through what it was dissected at; dissect again")
+
+    def at_end(self) -> None:
+        if self._passes:
+            self._require(set(self._taps) - self._ever, "its module never ran; give an input that reaches it, or leave it out")
+
+    def _require(self, silent: set[Site], why: str) -> None:
         if silent:
             first = min(silent, key=lambda site: site.layer)
-            raise TapSilent(
-                f"{len(silent)} of {len(taps)} taps did not fire in a pass, the first at layer {first.layer} ({first.name}): "
-                "that module did not run, or not as it did when it was dissected; give an input that reaches it, or dissect again."
-            )
-        silent.update(taps)
-
-    at_interface = {root.get_submodule(site.name): told(site) for site in taps if site.seen == "interface"}
-    with ExitStack() as stack:
-        uncompiled: Any = torch.compiler.disable(after_pass)
-        stack.callback(root.register_forward_hook(uncompiled).remove)
-        for site in taps:
-            if site.seen == "softmax":
-                stack.callback(_at_reader(root, site, told(site)).remove)
-        stack.enter_context(tapped(at_interface, root))
-        yield
+            count = f"{len(silent)} of {len(self._taps)} taps did not fire"
+            raise TapSilent(f"{count}, the first at layer {first.layer} ({first.name}): {why}.")
 
 
 def _at_reader(root: nn.Module, site: Site, tap: Tap) -> RemovableHandle:
@@ -104,7 +144,7 @@ def _at_reader(root: nn.Module, site: Site, tap: Tap) -> RemovableHandle:
         raise TapSilent(f"Layer {site.layer} ({site.name}) attends by its own code and cannot be tapped: {site.reason}.")
     columns = torch.tensor([list(indices) for indices in readers[0].indices])
     paths = [reader.module.split(".") for reader in readers]
-    shared = [parts[0] for parts in zip(*paths, strict=False) if len(set(parts)) == 1]
+    shared = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))]
 
     def hook(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
         read = arguments[0]
@@ -125,17 +165,33 @@ def tapped(taps: Mapping[nn.Module, Tap], root: nn.Module, base: str | None = No
     """
     configs = _configs(root) if taps else []  # a model that attends by its own code may ask for the old name
     before = [getattr(config, _IMPLEMENTATION) for config in configs]
+    outer: dict[nn.Module, Tap | None] = {module: module.__dict__.get(_SLOT) for module in taps}
     try:
         for config in configs:
             setattr(config, _IMPLEMENTATION, _registered(base or getattr(config, _IMPLEMENTATION)))
         for module, tap in taps.items():
-            module.__dict__[_SLOT] = tap
+            first = outer[module]
+            module.__dict__[_SLOT] = tap if first is None else _both(first, tap)
         yield
     finally:
-        for module in taps:
+        for module, tap in outer.items():
             module.__dict__.pop(_SLOT, None)
+            if tap is not None:
+                module.__dict__[_SLOT] = tap
         for config, implementation in zip(configs, before, strict=True):
-            setattr(config, _IMPLEMENTATION, implementation)
+            if str(getattr(config, _IMPLEMENTATION)).startswith(PREFIX):  # else it was set anew meanwhile, and that stands
+                setattr(config, _IMPLEMENTATION, implementation)
+
+
+def _both(outer: Tap, inner: Tap) -> Tap:
+    """Two taps at one module: the inner one sees what the outer one made of the output."""
+
+    def tap(call: Call) -> Tensor | None:
+        first = outer(call)
+        second = inner(call if first is None else replace(call, output=first))
+        return first if second is None else second
+
+    return tap
 
 
 def _configs(root: nn.Module) -> list[PreTrainedConfig]:

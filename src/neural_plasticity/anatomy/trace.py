@@ -14,6 +14,9 @@ from transformers.pytorch_utils import Conv1D
 from neural_plasticity.anatomy.example import Batch
 from neural_plasticity.anatomy.taps import Call, is_attending, tapped
 
+NOISE = 0.02
+SMALL = 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class Projected:
@@ -57,12 +60,14 @@ class Trace:
     kinds: dict[str, str] = field(default_factory=dict)
     projecting: list[str] = field(default_factory=list)
     ran: set[str] = field(default_factory=set)
+    ungraded: set[str] = field(default_factory=set)
 
     @property
     def asleep(self) -> tuple[str, ...]:
-        """The outermost modules that did not run, nor any of their kind: a half of the model that the batch did not reach."""
+        """What could not be asked: the outermost modules that did not run, nor any of their kind, and those without gradients."""
         awake = {self.kinds[name] for name in self.ran}
-        found: list[str] = []
+        attending = {attended.name for attended in self.attended}
+        found = sorted(self.ungraded - attending)  # ran, but without gradients to ask
         for name in self.projecting:
             if self.kinds[name] not in awake and not any(name.startswith(f"{outer}.") for outer in found):
                 found.append(name)
@@ -108,15 +113,22 @@ def traced(model: nn.Module, batch: Batch, at_interface: bool = True) -> Iterato
         for parameter in seen.parameters.values():
             if parameter.is_floating_point():
                 parameter.requires_grad_()
+                if (
+                    parameter.numel() <= SMALL and type(parameter.data) is Tensor
+                ):  # position biases, norms, gates: not the embeddings
+                    parameter.data = parameter.data + torch.randn_like(parameter.data) * 0.1
         with ExitStack() as hooks:
             watch = hooks.enter_context(_Watch(seen, _batch_size(batch)))
             for module, name in {module: names[id(module)] for module in model.modules()}.items():
                 watch.follow(module, name, hooks)
             for module in projections:
-                hooks.callback(module.register_forward_hook(_cut(seen, names[id(module)])).remove)
+                # First of the module's hooks: what others do to its output belongs to the way from it, not to it.
+                cut = module.register_forward_hook(_cut(seen, names[id(module)]), prepend=True, with_kwargs=True)
+                hooks.callback(cut.remove)
             modules = model.modules() if at_interface else ()
             taps = dict.fromkeys(modules, _at_interface(seen, names))
             hooks.enter_context(tapped(taps, model, base=_differentiable(model)))
+            hooks.enter_context(torch.compiler.set_stance("force_eager"))
             seen.results = list(_tensors(model(**batch)))
         yield seen
 
@@ -132,11 +144,13 @@ def _differentiable(model: nn.Module) -> str | None:
 def _cut(seen: Trace, name: str) -> Callable[..., Any]:
     """A hook that ends graphs at a projection's output."""
 
-    def hook(module: nn.Module, arguments: tuple[Any, ...], wrote: Any) -> Any:
+    def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], wrote: Any) -> Any:
         if not isinstance(wrote, Tensor) or not wrote.is_floating_point():
             return None
-        leaf = wrote.detach().requires_grad_()
-        seen.projected.append(Projected(seen.order, name, module, arguments[0], leaf))
+        # Noise in its place: real values may be clipped, dead or 0, and hide what depends on what.
+        leaf = (torch.randn_like(wrote) * NOISE).detach().requires_grad_()
+        read = arguments[0] if arguments else next(iter(keywords.values()))
+        seen.projected.append(Projected(seen.order, name, module, read, leaf))
         return leaf.clone()  # not the leaf itself, which must not be written into
 
     return hook
@@ -144,10 +158,11 @@ def _cut(seen: Trace, name: str) -> Callable[..., Any]:
 
 def _at_interface(seen: Trace, names: dict[int, str]) -> Callable[[Call], Tensor | None]:
     def tap(call: Call) -> Tensor | None:
+        name = names[id(call.module)]
         if not call.output.requires_grad:
+            seen.ungraded.add(name)
             return None  # a pass within the pass that keeps no graph, as of models that iterate
         leaf = call.output.detach().requires_grad_()
-        name = names[id(call.module)]
         seen.attended.append(Attended(seen.order, name, 2, call.output, leaf, call.query, call.key, call.value))
         return leaf.clone()
 
@@ -185,6 +200,11 @@ class _Watch(TorchFunctionMode):
             return result
         if func not in _ATTENDS or not result.requires_grad or not self._running or is_attending():
             return result
+        if func is torch.nn.functional.scaled_dot_product_attention and result.dim() != 4:
+            self._seen.attended.append(
+                Attended(self._seen.order, self._running[-1], 1, result, result, hidden_heads=result.shape[1])
+            )
+            return result
         if func is torch.nn.functional.scaled_dot_product_attention:
             named = dict(zip(("query", "key", "value"), args, strict=False)) | options
             return self._noted(result, result, axis=1, query=named["query"], key=named["key"], value=named["value"])
@@ -207,6 +227,7 @@ class _Watch(TorchFunctionMode):
 
 _ATTENDS = {
     torch.softmax,
+    torch.special.softmax,
     Tensor.softmax,
     torch.nn.functional.softmax,
     torch.nn.functional.scaled_dot_product_attention,
@@ -222,7 +243,7 @@ def preserved(model: nn.Module) -> Iterator[None]:
     """Whatever happens inside, the model comes out as it went in: attributes, modes, gradients wanted, buffers, generators."""
     attributes = {module: dict(vars(module)) for module in model.modules()}
     registries = {module: _registries(module) for module in model.modules()}
-    wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    wanted = {parameter: (parameter.requires_grad, parameter.data) for parameter in model.parameters()}
     contents = {buffer: buffer.detach().clone() for buffer in model.buffers()}
     gpus = {parameter.device.index or 0 for parameter in model.parameters() if parameter.device.type == "cuda"}
     try:
@@ -230,8 +251,10 @@ def preserved(model: nn.Module) -> Iterator[None]:
             torch.manual_seed(0)
             yield
     finally:
-        for parameter, requires in wanted.items():
+        for parameter, (requires, content) in wanted.items():
             parameter.requires_grad_(requires)
+            if parameter.data_ptr() != content.data_ptr():
+                parameter.data = content
         for module, before in attributes.items():
             vars(module).clear()
             vars(module).update(before)
@@ -245,8 +268,12 @@ def preserved(model: nn.Module) -> Iterator[None]:
 
 
 def _registries(module: nn.Module) -> list[tuple[dict[Any, Any], dict[Any, Any]]]:
-    """A module's dicts (parameters, buffers, hooks, and whatever a library keeps there), each with a copy of its content."""
-    return [(value, dict(value)) for value in vars(module).values() if isinstance(value, dict)]
+    """A module's dicts (buffers, hooks, and whatever a library keeps there), each with a copy of its content.
+
+    Not its parameters: who shards them swaps them in a pass, and keeps account of it elsewhere.
+    """
+    kept = (value for name, value in vars(module).items() if isinstance(value, dict) and name != "_parameters")
+    return [(value, dict(value)) for value in kept]
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
