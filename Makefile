@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 .PHONY: demo test check bench soak clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing neural-plasticity into $(VENV) (a few minutes the first time)"
 	$(PIP) -e .
 	touch $@
