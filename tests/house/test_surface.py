@@ -11,7 +11,7 @@ from neural_plasticity import errors
 from neural_plasticity.cli import SUMMARIES
 from neural_plasticity.inputs.files import READERS
 from neural_plasticity.record.events import KINDS
-from tests.house.source import ROOT, tree
+from tests.house.source import PACKAGE, ROOT, tree
 from tests.record.examples import EXAMPLES
 
 HEAVY = ("torch", "transformers", "matplotlib", "numpy", "pandas", "datasets", "rich", "typer")
@@ -72,7 +72,7 @@ def test_every_error_descends_from_one_and_stands_in_the_tree():
 
 # Every registry of the package: its entries, the page that describes each, and the rows that enrol each in a test.
 REGISTRIES = {
-    "commands": (set(SUMMARIES), "commands.md", "plasticity {}", set(SUMMARIES)),
+    "commands": (set(SUMMARIES), "commands.md", "plasticity {}", {path.stem for path in (PACKAGE / "cli").glob("[!_]*.py")}),
     "events": (set(KINDS), "record.md", "{}", set(EXAMPLES)),
     "readers": (set(READERS), "inputs.md", "{}", {".txt", ".md", ".rst", ".py", ".jsonl", ".csv", ".parquet"}),
 }
