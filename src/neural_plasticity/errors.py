@@ -14,7 +14,8 @@ PlasticityError
 └── AnatomyError          a model whose attention cannot be reached
     ├── NotDissectable    no attention to find, or no way to run the model
     ├── TapSilent         a tap that did not fire
-    └── NotBanked         a head that the bank does not hold
+    ├── NotBanked         a head that the bank does not hold
+    └── NotMeasurable     a signal that has no value here: no loss, no labels, nan, too few positions
 
 Each message is one sentence: what, where, what was seen, what to do.
 """
@@ -78,6 +79,10 @@ class TapSilent(AnatomyError):
 
 class NotBanked(AnatomyError):
     """The bank does not hold this head."""
+
+
+class NotMeasurable(AnatomyError):
+    """A signal has no value here, for want of a loss, of finite numbers, or of anything that could be seen."""
 
 
 def said(fault: BaseException) -> str:

@@ -1,13 +1,14 @@
 """The bank: the weights of dormant heads, kept apart from the model and given back bit for bit."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from neural_plasticity.anatomy.sites import Indices, Site
+from neural_plasticity.anatomy.sites import Anatomy, Indices, Site
 from neural_plasticity.errors import NotBanked
 from neural_plasticity.heads import HeadId
 
@@ -22,8 +23,11 @@ class Part:
 
     def of(self, model: nn.Module) -> Tensor:
         """The piece, as a copy."""
-        parameter = model.get_parameter(self.parameter)
-        return parameter.detach().index_select(self.axis, self._places(parameter)).clone()
+        return self.within(model.get_parameter(self.parameter).detach())
+
+    def within(self, whole: Tensor) -> Tensor:
+        """The piece of a tensor shaped like the parameter, as a gradient is; a copy."""
+        return whole.index_select(self.axis, self._places(whole))
 
     def put(self, model: nn.Module, piece: Tensor) -> None:
         """Write the piece back where it lies."""
@@ -71,6 +75,26 @@ class Bank:
         """Write a head's pieces back into the model, where they were."""
         for part, piece in self.pieces(head).items():
             part.put(model, piece)
+
+    @contextmanager
+    def in_place(self, model: nn.Module, anatomy: Anatomy) -> Iterator[None]:
+        """The model with the weights of its dormant heads where they were, until the block ends.
+
+        What a dormant head shares with one that is awake, as key and value of a group, stays as it is.
+        """
+        here: list[tuple[Part, Tensor]] = []
+        try:
+            for head in self.heads:
+                awake = [other for other in range(anatomy[head.layer].heads) if HeadId(head.layer, other) not in self]
+                taken = {part for other in awake for part in parts_of(model, anatomy[head.layer], other)}
+                for part, piece in self.pieces(head).items():
+                    if part not in taken:
+                        here.append((part, part.of(model)))
+                        part.put(model, piece)
+            yield
+        finally:
+            for part, piece in reversed(here):
+                part.put(model, piece)
 
     def pieces(self, head: HeadId) -> dict[Part, Tensor]:
         """What is held of a head."""

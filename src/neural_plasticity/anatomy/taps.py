@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -27,6 +28,7 @@ from neural_plasticity.errors import TapSilent
 
 PREFIX = "plasticity_"
 _SLOT = "_plasticity_tap"
+_ANSWER = "_plasticity_answer"
 _IMPLEMENTATION = "_attn_implementation_internal"
 
 
@@ -47,6 +49,7 @@ class Call:
 
 
 Tap = Callable[[Call], Tensor | None]
+Attend = Callable[[], tuple[Tensor, Tensor | None]]
 
 
 def original(model: nn.Module) -> nn.Module:
@@ -66,8 +69,8 @@ def _is_parallel(model: nn.Module) -> bool:
 
 
 @contextmanager
-def open_taps(model: nn.Module, taps: Mapping[Site, Tap]) -> Iterator[None]:
-    """Taps at these sites, until the block ends.
+def open_taps(model: nn.Module, taps: Mapping[Site, Tap], base: str | None = None) -> Iterator[None]:
+    """Taps at these sites, until the block ends; attention runs as the configs say, or as `base` where that is given.
 
     Each must fire in every pass that its module runs in, and at least once before the block ends.
     """
@@ -83,7 +86,7 @@ def open_taps(model: nn.Module, taps: Mapping[Site, Tap]) -> Iterator[None]:
             if site.seen == "softmax":
                 stack.callback(_at_reader(root, site, watch.told(site)).remove)
         at_interface = {root.get_submodule(site.name): watch.told(site) for site in taps if site.seen == "interface"}
-        stack.enter_context(tapped(at_interface, root))
+        stack.enter_context(tapped(at_interface, root, base))
         yield
     watch.at_end()
 
@@ -183,6 +186,22 @@ def tapped(taps: Mapping[nn.Module, Tap], root: nn.Module, base: str | None = No
                 setattr(config, _IMPLEMENTATION, implementation)
 
 
+@contextmanager
+def answered(module: nn.Module, answering: Callable[[Attend], tuple[Tensor, Tensor | None]]) -> Iterator[None]:
+    """Attention at this module is what `answering` gives, which may call what computes it; taps come after.
+
+    It takes effect wherever the module attends through our function, that is while taps are open.
+    """
+    outer = module.__dict__.get(_ANSWER)
+    try:
+        module.__dict__[_ANSWER] = answering
+        yield
+    finally:
+        module.__dict__.pop(_ANSWER, None)
+        if outer is not None:
+            module.__dict__[_ANSWER] = outer
+
+
 def _both(outer: Tap, inner: Tap) -> Tap:
     """Two taps at one module: the inner one sees what the outer one made of the output."""
 
@@ -219,7 +238,9 @@ def _around(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
     ) -> tuple[Tensor, Tensor | None]:
         attention = _eager_function(module) if base == "eager" else ALL_ATTENTION_FUNCTIONS[base]
-        output, weights = attention(module, query, key, value, attention_mask, **options)
+        compute = partial(attention, module, query, key, value, attention_mask, **options)
+        answering = module.__dict__.get(_ANSWER)
+        output, weights = compute() if answering is None else answering(compute)
         tap = module.__dict__.get(_SLOT)
         if tap is not None:
             answer = tap(Call(module, output, query, key, value, attention_mask, options))

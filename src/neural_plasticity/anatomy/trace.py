@@ -127,13 +127,13 @@ def traced(model: nn.Module, batch: Batch, at_interface: bool = True) -> Iterato
                 hooks.callback(cut.remove)
             modules = model.modules() if at_interface else ()
             taps = dict.fromkeys(modules, _at_interface(seen, names))
-            hooks.enter_context(tapped(taps, model, base=_differentiable(model)))
+            hooks.enter_context(tapped(taps, model, base=differentiable(model)))
             hooks.enter_context(torch.compiler.set_stance("force_eager"))
             seen.results = list(_tensors(model(**batch)))
         yield seen
 
 
-def _differentiable(model: nn.Module) -> str | None:
+def differentiable(model: nn.Module) -> str | None:
     """The attention to run where the model's own may have no gradients, or not on every device and dtype."""
     models = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
     if all(each.config._attn_implementation in (None, "eager", "sdpa") for each in models):

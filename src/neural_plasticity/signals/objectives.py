@@ -1,0 +1,156 @@
+"""What the loss is: the model's own, a function of the user's, or one that needs no labels."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers.loss.loss_utils import LOSS_MAPPING
+
+from neural_plasticity.errors import NotMeasurable, SettingNotUsable
+
+IGNORED = -100  # the label of a position that counts for nothing
+Batch = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The loss of one batch as a function of the model's outputs, and how many predictions of each sample it averages."""
+
+    loss: Callable[[Any], Tensor]
+    weights: Tensor
+
+
+Objective = Callable[[nn.Module, Any, Batch], Goal]
+OBJECTIVES: dict[str, Objective] = {}
+
+
+def objective_of(loss: str | Callable[[Any, Batch], Tensor] | None) -> Objective:
+    """The objective that `loss` names or is; None is the model's own."""
+    if callable(loss):
+        return _given(loss)
+    name = loss or "own"
+    if name not in OBJECTIVES:
+        raise SettingNotUsable(
+            f"There is no objective '{name}'; give a function (outputs, batch) → scalar, or one of {', '.join(OBJECTIVES)}."
+        )
+    return OBJECTIVES[name]
+
+
+def samples_of(model: nn.Module, batch: Batch) -> int:
+    """How many samples a batch holds: by the model's main input, or whatever tensor comes first."""
+    main = getattr(model, "main_input_name", None)
+    ordered = [batch.get(name) for name in ("input_ids", "inputs_embeds", main)] + list(batch.values())
+    return next((len(value) for value in ordered if isinstance(value, Tensor) and value.dim()), 1)
+
+
+def real_tokens(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Which tokens of a batch are no padding, (samples, tokens): those that an encoder reads, and those of a decoder.
+
+    A decoder of its own masks, or else the labels that it is fed, says which of its tokens are real.
+    """
+    masks = {name: batch.get(name) for name in ("attention_mask", "decoder_attention_mask")}
+    found = {name: mask.bool() for name, mask in masks.items() if isinstance(mask, Tensor) and mask.dim() == 2}
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return {"encoder": found["attention_mask"], "decoder": found["attention_mask"]} if "attention_mask" in found else {}
+    labels = batch.get("labels")
+    if "decoder_attention_mask" not in found and "decoder_input_ids" not in batch and isinstance(labels, Tensor) and labels.dim() == 2:
+        found["decoder_attention_mask"] = labels.ne(IGNORED)
+    return {name: found[mask] for name, mask in (("encoder", "attention_mask"), ("decoder", "decoder_attention_mask")) if mask in found}
+
+
+def _objective(name: str) -> Callable[[Objective], Objective]:
+    def enrol(objective: Objective) -> Objective:
+        OBJECTIVES[name] = objective
+        return objective
+
+    return enrol
+
+
+@_objective("own")
+def _own(model: nn.Module, outputs: Any, batch: Batch) -> Goal:
+    """The loss that the model computes from the labels of the batch."""
+    if getattr(outputs, "loss", None) is None:
+        raise NotMeasurable(
+            f"{type(model).__name__} gave no loss: the batch holds {', '.join(batch)}. Add labels, or pass loss= a function "
+            f"(outputs, batch) → scalar or one of {', '.join(name for name in OBJECTIVES if name != 'own')}."
+        )
+    labels = batch.get("labels")
+    weights = torch.ones(samples_of(model, batch), device=outputs.loss.device)
+    if isinstance(labels, Tensor) and labels.dim() == 2 and not labels.is_floating_point() and len(labels) == len(weights):
+        shifted = getattr(model, "loss_function", None) is LOSS_MAPPING["ForCausalLM"]
+        weights = (labels[:, 1:] if shifted else labels).ne(IGNORED).sum(1)
+    return Goal(lambda found: found.loss, weights)
+
+
+def _given(function: Callable[[Any, Batch], Tensor]) -> Objective:
+    def objective(model: nn.Module, outputs: Any, batch: Batch) -> Goal:
+        return Goal(lambda found: function(found, batch), torch.ones(samples_of(model, batch)))
+
+    return objective
+
+
+@_objective("next_token")
+def _next_token(model: nn.Module, outputs: Any, batch: Batch) -> Goal:
+    """How well each token is predicted from those before it, padding left out; needs no labels."""
+    ids, logits = batch.get("input_ids"), getattr(outputs, "logits", None)
+    if not isinstance(ids, Tensor) or logits is None or logits.shape[:2] != ids.shape:
+        raise NotMeasurable(
+            f"next_token needs logits for every token of input_ids; {type(model).__name__} gave "
+            f"{'none' if logits is None else tuple(logits.shape)}. Pass loss='self_distillation' or a function."
+        )
+    mask = batch.get("attention_mask")
+    known = ids if mask is None or mask.shape != ids.shape else ids.masked_fill(mask == 0, IGNORED)
+    labels = known[:, 1:]
+    # A first token behind padding is no prediction from text, though it has a label.
+    labels = labels.masked_fill(known[:, :-1] == IGNORED, IGNORED)
+    return Goal(
+        lambda found: cross_entropy(found.logits[:, :-1].float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED),
+        labels.ne(IGNORED).sum(1),
+    )
+
+
+@_objective("self_distillation")
+def _self_distillation(model: nn.Module, outputs: Any, batch: Batch) -> Goal:
+    """How far the model moves from its own outputs, by labels drawn from them, or along random signs where it has no classes.
+
+    A divergence from oneself has no slope, only curvature. The squared slope under labels drawn from the
+    model's own predictions is that curvature on average, and so is that of a random projection for plain features.
+    """
+    generator = torch.Generator().manual_seed(0)
+    name, intact = _main_output(model, outputs)
+    real = _real(intact, batch)
+    if name == "logits":
+        chances = intact.detach().float().softmax(-1).flatten(0, -2).cpu()
+        drawn = torch.multinomial(chances, 1, generator=generator).view(intact.shape[:-1]).to(intact.device)
+        labels = drawn.masked_fill(~real, IGNORED)
+        return Goal(
+            lambda found: cross_entropy(found[name].float().flatten(0, -2), labels.flatten(), ignore_index=IGNORED),
+            real.flatten(1).sum(1) if real.dim() > 1 else real.long(),
+        )
+    signs = torch.randint(0, 2, intact.shape, generator=generator).to(intact.device) * 2.0 - 1
+    signs = signs * real.view(*real.shape, *(1,) * (intact.dim() - real.dim()))
+    return Goal(lambda found: (found[name].float() * signs).sum() / real.sum(), real.flatten(1).sum(1) if real.dim() > 1 else real.long())
+
+
+def _main_output(model: nn.Module, outputs: Any) -> tuple[str, Tensor]:
+    """The output that a model is there for: its logits, or else the first that is a floating tensor of samples."""
+    named = dict(outputs.items()) if hasattr(outputs, "items") else {}
+    found = {name: value for name, value in named.items() if isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 1}
+    if not found:
+        raise NotMeasurable(f"{type(model).__name__} gave no tensor of its own to distil; pass loss= a function (outputs, batch) → scalar.")
+    name = "logits" if "logits" in found else next(iter(found))
+    return name, found[name]
+
+
+def _real(output: Tensor, batch: Batch) -> Tensor:
+    """Which positions of an output are no padding, (samples,) or (samples, positions)."""
+    if output.dim() < 3:
+        return torch.ones(len(output), dtype=torch.bool, device=output.device)
+    for name in ("decoder_attention_mask", "attention_mask"):
+        mask = batch.get(name)
+        if isinstance(mask, Tensor) and mask.shape == output.shape[:2]:
+            return mask.bool()
+    return torch.ones(output.shape[:2], dtype=torch.bool, device=output.device)
