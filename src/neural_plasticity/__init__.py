@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from neural_plasticity.record.run import Run as Run
     from neural_plasticity.record.run import open_run as open_run
     from neural_plasticity.settings import Settings as Settings
+    from neural_plasticity.signals.base import signal as signal
+    from neural_plasticity.signals.doors import calculate_entropy as calculate_entropy
+    from neural_plasticity.signals.doors import calculate_head_entropy as calculate_head_entropy
+    from neural_plasticity.signals.doors import calculate_head_gradients as calculate_head_gradients
+    from neural_plasticity.signals.doors import get_gradient_norms as get_gradient_norms
+    from neural_plasticity.signals.maps import attention as attention
+    from neural_plasticity.signals.measure import Measurement as Measurement
+    from neural_plasticity.signals.measure import measure as measure
 
     IS_APPLE_SILICON: bool
     IS_COLAB: bool
@@ -33,24 +41,32 @@ __version__ = "0.1.0"
 # Each public name and the module that it is loaded from on first use; docs/api.md says what each is for.
 _HOME = {
     "Anatomy": "anatomy.sites",
+    "attention": "signals.maps",
+    "calculate_entropy": "signals.doors",
+    "calculate_head_entropy": "signals.doors",
+    "calculate_head_gradients": "signals.doors",
     "dissect": "anatomy.dissect",
+    "get_environment_info": "environment.survey",
+    "get_gradient_norms": "signals.doors",
     "HAS_GPU": "environment.devices",
     "HeadGrid": "heads",
     "HeadId": "heads",
     "HeadState": "heads",
     "IS_APPLE_SILICON": "environment.host",
     "IS_COLAB": "environment.host",
+    "load_model": "inputs.models",
+    "load_text": "inputs.texts",
+    "measure": "signals.measure",
+    "Measurement": "signals.measure",
     "NeuralPlasticity": "facade",
+    "open_run": "record.run",
     "Outcome": "launch",
     "PlasticityError": "errors",
     "Run": "record.run",
-    "Settings": "settings",
-    "get_environment_info": "environment.survey",
-    "load_model": "inputs.models",
-    "load_text": "inputs.texts",
-    "open_run": "record.run",
     "run": "launch",
     "safe_matmul": "environment.arithmetic",
+    "Settings": "settings",
+    "signal": "signals.base",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -12,11 +13,16 @@ from transformers import PreTrainedModel
 
 from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.environment.survey import get_environment_info
+from neural_plasticity.experiment.analysis import Analysis
 from neural_plasticity.experiment.experiment import Experiment
+from neural_plasticity.inputs.documents import Document, Split
 from neural_plasticity.inputs.models import load_model
 from neural_plasticity.inputs.texts import load_text
-from neural_plasticity.record import Run, Writer
+from neural_plasticity.record import Run, Sink, Writer
 from neural_plasticity.settings import Settings
+from neural_plasticity.signals.base import chosen
+from neural_plasticity.signals.measure import Measurement
+from neural_plasticity.signals.objectives import objective_of
 from neural_plasticity.trackers.console import Console
 
 
@@ -35,25 +41,55 @@ class Outcome:
 
 def run(settings: Settings, *, quiet: bool = False) -> Outcome:
     """Do what the settings say, recorded in a new run folder and shown on the console."""
-    held_out = load_text(
-        settings.text, "held_out", config=settings.text_config, hub_split=settings.text_split, column=settings.text_column
-    )
+    held_out = _text(settings, "held_out")
     loaded = load_model(settings.model, settings.device, settings.dtype)
     name = _name(settings)
-    with contextlib.ExitStack() as stack:
-        viewers = [] if quiet else [stack.enter_context(contextlib.closing(Console()))]
+    with _viewers(quiet) as viewers:
         experiment = Experiment(
             settings, model=loaded.model, tokenizer=loaded.tokenizer, held_out=held_out, sinks=viewers, name=name
         )
-        description = {
-            "name": name,
-            "settings": settings.as_dict(),
-            "environment": get_environment_info(),
-            "anatomy": dissect(loaded.model).as_dict(),
-        }
-        writer = stack.enter_context(_new_record(Path(settings.out), name, description))
-        result = experiment.run(writer)
+        with _described_record(settings, name, loaded.model) as writer:
+            result = experiment.run(writer)
     return Outcome(result.model, Run(writer.folder))
+
+
+def analyze(settings: Settings, *, quiet: bool = False) -> tuple[Measurement, Run]:
+    """Measure every head of the model on the text, recorded in a new run folder and shown on the console."""
+    chosen(settings.signals)  # what is misspelt is refused before anything is loaded
+    objective_of(settings.loss)
+    documents = _text(settings, "all")
+    loaded = load_model(settings.model, settings.device, settings.dtype)
+    name = _name(settings)
+    with _viewers(quiet) as viewers:
+        analysis = Analysis(settings, model=loaded.model, tokenizer=loaded.tokenizer, documents=documents, sinks=viewers, name=name)
+        with _described_record(settings, name, loaded.model) as writer:
+            found = analysis.run(writer)
+    return found, Run(writer.folder)
+
+
+def _text(settings: Settings, split: Split) -> list[Document]:
+    return load_text(settings.text, split, config=settings.text_config, hub_split=settings.text_split, column=settings.text_column)
+
+
+@contextlib.contextmanager
+def _viewers(quiet: bool) -> Iterator[list[Sink]]:
+    """Whoever watches from the outside."""
+    if quiet:
+        yield []
+        return
+    with contextlib.closing(Console()) as console:
+        yield [console]
+
+
+def _described_record(settings: Settings, name: str, model: PreTrainedModel) -> Writer:
+    """A new record that says what is run, where, and on what."""
+    description = {
+        "name": name,
+        "settings": settings.as_dict(),
+        "environment": get_environment_info(),
+        "anatomy": dissect(model).as_dict(),
+    }
+    return _new_record(Path(settings.out), name, description)
 
 
 def _name(settings: Settings) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from neural_plasticity.errors import SettingNotUsable
 
-_LEAST = {"max_length": 2, "batch_size": 1, "eval_tokens": 2, "sample_tokens": 0, "seed": 0}
+_LEAST = {"max_length": 2, "batch_size": 1, "eval_tokens": 2, "measure_tokens": 2, "sample_tokens": 0, "seed": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,9 @@ class Settings:
     max_length: int = 256
     batch_size: int = 16
     eval_tokens: int = 100_000
+    measure_tokens: int = 16_384
+    signals: tuple[str, ...] = ()
+    loss: str | None = None
     prompt: str = "def "
     sample_tokens: int = 120
     out: str = "runs"

@@ -7,6 +7,7 @@ from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.errors import NotDissectable
 from tests.conformance.families import FAMILIES, NO_ATTENTION
 from tests.conformance.family import Family
+from tests.conformance.test_signals import REFUSED
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 SEED = 9
@@ -25,13 +26,14 @@ def verdict(family: Family) -> str:
     try:
         anatomy = dissect(model, family.example(model, SEED))
     except NotDissectable:
-        return f"| {family.name} | | | no attention | it runs without softmax attention |"
+        return f"| {family.name} | | | no attention | | it runs without softmax attention |"
     kinds = ", ".join(dict.fromkeys(site.kind for site in anatomy))
     seen = ", ".join(dict.fromkeys(site.seen for site in anatomy))
     apart = [site for site in anatomy if site.separable]
     reason = next((site.reason for site in anatomy if not site.separable), "").replace("|", "\\|")
     word = "separable" if len(apart) == len(anatomy.sites) else "in part" if apart else "not separable"
-    return f"| {family.name} | {kinds} | {seen} | {word} | {reason} |"
+    signals = "refused" if family.name in REFUSED else "right"
+    return f"| {family.name} | {kinds} | {seen} | {word} | {signals} | {reason} |"
 
 
 def page() -> Iterator[str]:
@@ -40,7 +42,9 @@ def page() -> Iterator[str]:
     yield OPENING
     yield f"Of {len(rows)} rows {count['separable']} come apart entirely, {count['in part']} in part, "
     yield f"{count['not separable']} not at all, and {count['no attention']} have no attention.\n\n"
-    yield "| family | sites | seen at | verdict | reason |\n|---|---|---|---|---|\n"
+    yield "Attention signals (entropy and the like) are those of eager attention in float64, unpadded, padded left and right, and "
+    yield f"packed, in all but {len(REFUSED)}, whose attention lies in blocks of a layout of its own.\n\n"
+    yield "| family | sites | seen at | verdict | attention signals | reason |\n|---|---|---|---|---|---|\n"
     yield from (f"{row}\n" for row in rows)
 
 

@@ -175,7 +175,8 @@ def weights_of(case: Case, batch: dict[str, Tensor]) -> dict[str, list[Tensor]]:
             if all(bool(each.isfinite().all()) for calls in softmaxes.found.values() for each in calls):
                 break  # in float64 some masks overflow the float32 of a softmax, and padding becomes nan
         except RuntimeError as fault:
-            assert "upcasting" in str(fault) or "overflow" in str(fault)
+            if "upcasting" not in str(fault) and "overflow" not in str(fault):
+                raise
         finally:
             softmaxes.close()
     return softmaxes.found
@@ -187,12 +188,11 @@ def test_signals_are_those_of_eager_attention_in_float64(case, layout):
     if prepared is None:
         return
     batch, real = prepared
-    try:
-        measured = measure(case.model, batch, SIGNALS, anatomy=case.anatomy)
-    except NotMeasurable as refusal:
-        assert case.name in REFUSED
-        assert "layout of its own" in str(refusal)
+    if case.name in REFUSED and all(site.seen == "softmax" and not site.separable for site in case.anatomy):
+        with pytest.raises(NotMeasurable, match="layout of its own"):
+            measure(case.model, batch, SIGNALS, anatomy=case.anatomy)
         return
+    measured = measure(case.model, batch, SIGNALS, anatomy=case.anatomy)
     assert bool(measured.refused) == (case.name in REFUSED), measured.refused
     weights = weights_of(case, batch)
     for site in case.anatomy:
@@ -201,7 +201,7 @@ def test_signals_are_those_of_eager_attention_in_float64(case, layout):
             continue
         for name, values in expected(weights[site.name], site, real).items():
             found = torch.tensor(measured[name].values[site.layer, : site.heads])
-            torch.testing.assert_close(found, values, rtol=1e-4, atol=1e-4, msg=lambda said: f"{site.name} {name}: {said}")
+            assert torch.allclose(found, values, rtol=1e-4, atol=1e-4), (site.name, name, found - values)
 
 
 def test_no_more_than_six_families_are_refused():

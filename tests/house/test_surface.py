@@ -11,8 +11,11 @@ from neural_plasticity import errors
 from neural_plasticity.cli import SUMMARIES
 from neural_plasticity.inputs.files import READERS
 from neural_plasticity.record.events import KINDS
+from neural_plasticity.signals.base import signals
+from neural_plasticity.signals.objectives import OBJECTIVES
 from tests.house.source import PACKAGE, ROOT, tree
 from tests.record.examples import EXAMPLES
+from tests.signals.enrolled import SIGNAL_TESTS
 
 HEAVY = ("torch", "transformers", "matplotlib", "numpy", "pandas", "datasets", "rich", "typer")
 
@@ -74,6 +77,8 @@ def test_every_error_descends_from_one_and_stands_in_the_tree():
 REGISTRIES = {
     "commands": (set(SUMMARIES), "commands.md", "plasticity {}", {path.stem for path in (PACKAGE / "cli").glob("[!_]*.py")}),
     "events": (set(KINDS), "record.md", "{}", set(EXAMPLES)),
+    "signals": (set(signals()), "signals.md", "{}", set(SIGNAL_TESTS)),
+    "objectives": (set(OBJECTIVES), "signals.md", "{}", {"own", "next_token", "self_distillation"}),
     "readers": (set(READERS), "inputs.md", "{}", {".txt", ".md", ".rst", ".py", ".jsonl", ".csv", ".parquet"}),
 }
 
@@ -83,3 +88,8 @@ def test_every_entry_of_a_registry_is_described_and_enrolled(registry):
     entries, page, form, rows = REGISTRIES[registry]
     assert {form.format(entry) for entry in entries} <= headings(page)
     assert entries == rows
+
+
+@pytest.mark.parametrize("name", SIGNAL_TESTS)
+def test_every_signal_is_held_to_a_truth_of_its_own(name):
+    assert f'"{name}"' in (ROOT / "tests" / SIGNAL_TESTS[name]).read_text()

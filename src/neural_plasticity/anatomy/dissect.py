@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from neural_plasticity.anatomy.example import UNFIT, Batch, example_batches, on_device_of
+from neural_plasticity.anatomy.past import past_of
 from neural_plasticity.anatomy.provenance import depends
 from neural_plasticity.anatomy.sites import Anatomy, Site
 from neural_plasticity.anatomy.study import Study
@@ -18,16 +19,15 @@ from neural_plasticity.errors import NotDissectable, said
 
 
 def dissect(model: nn.Module, example: Batch | None = None) -> Anatomy:
-    """The attention sites of a model, and the exact weights of every head.
+    """The attention sites of a model, and the exact weights of every head; of an operated one, of those that are present.
 
     The model runs once on a tiny batch, derived from its config or given as `example`, the keywords of its
     forward; it is left exactly as it was.
     """
-    if not isinstance(model, nn.Module):
-        raise NotDissectable(f"A {type(model).__name__} is no model; pass a torch module, or use load_model to get one by name.")
-    root = original(model)
-    if any(parameter.is_meta for parameter in root.parameters()):
-        raise NotDissectable(f"{type(root).__name__} lies on the meta device and cannot run; load its weights first.")
+    root = _dissectable(model)
+    past = past_of(root)
+    if past is not None:
+        return past.now()
     fault: BaseException | None = None
     ran = False
     for batch in [example] if example is not None else example_batches(root):
@@ -44,6 +44,16 @@ def dissect(model: nn.Module, example: Batch | None = None) -> Anatomy:
                 raise
             fault = fault or failure
     raise _nothing_seen(root, example, None if ran else fault)
+
+
+def _dissectable(model: nn.Module) -> nn.Module:
+    """The module to run; a refusal of what is none, or has no weights."""
+    if not isinstance(model, nn.Module):
+        raise NotDissectable(f"A {type(model).__name__} is no model; pass a torch module, or use load_model to get one by name.")
+    root = original(model)
+    if any(parameter.is_meta for parameter in root.parameters()):
+        raise NotDissectable(f"{type(root).__name__} lies on the meta device and cannot run; load its weights first.")
+    return root
 
 
 def _nothing_seen(model: nn.Module, example: Batch | None, fault: BaseException | None) -> NotDissectable:

@@ -84,10 +84,9 @@ class _Listener(TorchFunctionMode):
 
     def _hidden(self, module: nn.Module, site: Site, ear: Ear, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Torch's own multi-head attention shows its weights when it is asked for them, head by head."""
-        functional_ = functional.multi_head_attention_forward
-        wanted = options.get("need_weights", True)
-        averaged = options.get("average_attn_weights", True)
-        output, weights = functional_(*args, **(options | {"need_weights": True, "average_attn_weights": False}))
+        attend: Any = functional.multi_head_attention_forward
+        wanted, averaged = options.get("need_weights", True), options.get("average_attn_weights", True)
+        output, weights = attend(*args, **(options | {"need_weights": True, "average_attn_weights": False}))
         weights = weights if weights.dim() == 4 else weights.unsqueeze(0)
         self._tell(module, site, ear, weights.log())
         if not wanted:

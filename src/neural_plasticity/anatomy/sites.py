@@ -57,10 +57,16 @@ class Site:
     reason: str
     seen: Literal["interface", "softmax"] = "interface"
     shared_with: tuple[int, ...] = ()  # layers whose slices lie in the same weights: to cut one is to cut all
+    present: tuple[int, ...] | None = None  # where heads have left: the numbers that those here have had from the first
 
     def of_role(self, role: Role) -> list[Slices]:
         """The slices that play this role; several, where adapters stand beside a projection."""
         return [each for each in self.slices if each.role == role]
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The number that each head has for life."""
+        return tuple(range(self.heads)) if self.present is None else self.present
 
     def rows(self, role: Role, head: int) -> dict[str, Indices]:
         """Of each module in this role, the rows (of q, k, v, gate) or columns (of o) that serve this query head."""
@@ -77,8 +83,8 @@ class Anatomy:
 
     @property
     def heads(self) -> list[HeadId]:
-        """Every head of every site."""
-        return [HeadId(site.layer, head) for site in self.sites for head in range(site.heads)]
+        """Every head of every site, by the number that it has for life."""
+        return [HeadId(site.layer, head) for site in self.sites for head in site.numbers]
 
     @property
     def separable(self) -> bool:
@@ -86,7 +92,7 @@ class Anatomy:
         return all(site.separable for site in self.sites)
 
     def __getitem__(self, layer: int) -> Site:
-        return self.sites[layer]
+        return next(site for site in self.sites if site.layer == layer)
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self.sites)
@@ -116,7 +122,8 @@ def _row(site: Site) -> tuple[str, ...]:
     width = str(site.head_dim) if site.value_dim == site.head_dim else f"{site.head_dim}/{site.value_dim}"
     first = " ".join(f"{each.role}:{each.module.rpartition('.')[2]}[{ranges(each.indices[0])}]" for each in site.slices)
     verdict = ("separable" if site.sliceable else "separable, not sliceable") if site.separable else "not separable"
-    counts = (str(site.heads), str(site.kv_heads), width)
+    heads = str(site.heads) if site.present is None else f"{site.heads} ({ranges(site.present)})"
+    counts = (heads, str(site.kv_heads), width)
     return (str(site.layer), site.name, site.kind, *counts, first or "-", f"{verdict}: {site.reason}" if site.reason else verdict)
 
 
@@ -136,12 +143,14 @@ def _spelled(site: Site) -> dict[str, Any]:
     for part in (*plain["slices"], *plain["extras"]):
         part["indices"] = [ranges(indices) for indices in part["indices"]]
     plain |= {"groups": list(site.groups), "shared_with": list(site.shared_with)}
+    plain["present"] = None if site.present is None else list(site.present)
     return plain
 
 
 def _read(plain: dict[str, Any]) -> Site:
-    values = {each.name: plain[each.name] for each in fields(Site)}
+    values: dict[str, Any] = {each.name: plain.get(each.name) for each in fields(Site)}
     values |= {"groups": tuple(plain["groups"]), "shared_with": tuple(plain["shared_with"])}
+    values["present"] = None if plain.get("present") is None else tuple(plain["present"])
     for name, kind in (("slices", Slices), ("extras", Extra)):
         values[name] = tuple(kind(**part | {"indices": tuple(map(_indices, part["indices"]))}) for part in plain[name])
     return Site(**values)

@@ -27,6 +27,7 @@ from neural_plasticity.anatomy.sites import Site
 from neural_plasticity.errors import TapSilent
 
 PREFIX = "plasticity_"
+OPERATED = "operated_"  # what the attention of a model is named by, where surgery left it uneven
 _SLOT = "_plasticity_tap"
 _ANSWER = "_plasticity_answer"
 _IMPLEMENTATION = "_attn_implementation_internal"
@@ -166,7 +167,7 @@ def tapped(taps: Mapping[nn.Module, Tap], root: nn.Module, base: str | None = No
 
     Our function calls the attention that each config names, or `base` where that is given.
     """
-    configs = _configs(root) if taps else []  # a model that attends by its own code may ask for the old name
+    configs = configs_of(root) if taps else []  # a model that attends by its own code may ask for the old name
     before = [getattr(config, _IMPLEMENTATION) for config in configs]
     outer: dict[nn.Module, Tap | None] = {module: module.__dict__.get(_SLOT) for module in taps}
     try:
@@ -213,7 +214,7 @@ def _both(outer: Tap, inner: Tap) -> Tap:
     return tap
 
 
-def _configs(root: nn.Module) -> list[PreTrainedConfig]:
+def configs_of(root: nn.Module) -> list[PreTrainedConfig]:
     """Every config that a module of the model reads its attention implementation from, once."""
     found = (module.__dict__.get("config") for module in root.modules())
     return list({id(config): config for config in found if isinstance(config, PreTrainedConfig)}.values())
@@ -237,7 +238,7 @@ def _around(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
     def attend(
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
     ) -> tuple[Tensor, Tensor | None]:
-        attention = _eager_function(module) if base == "eager" else ALL_ATTENTION_FUNCTIONS[base]
+        attention = eager_function(module) if base == "eager" else ALL_ATTENTION_FUNCTIONS[base]
         compute = partial(attention, module, query, key, value, attention_mask, **options)
         answering = module.__dict__.get(_ANSWER)
         output, weights = compute() if answering is None else answering(compute)
@@ -261,7 +262,7 @@ def is_attending() -> bool:
 _ATTEND = _around("eager").__code__
 
 
-def _eager_function(module: nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
+def eager_function(module: nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
     """The plain attention that a module falls back on: by convention it lies beside the class whose forward runs."""
     for kind in type(module).__mro__:
         if "forward" in vars(kind):

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from neural_plasticity.anatomy.example import Batch
-from neural_plasticity.anatomy.taps import Call, is_attending, tapped
+from neural_plasticity.anatomy.taps import OPERATED, Call, is_attending, tapped
 
 NOISE = 0.02
 SMALL = 2**20
@@ -136,7 +136,8 @@ def traced(model: nn.Module, batch: Batch, at_interface: bool = True) -> Iterato
 def differentiable(model: nn.Module) -> str | None:
     """The attention to run where the model's own may have no gradients, or not on every device and dtype."""
     models = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
-    if all(each.config._attn_implementation in (None, "eager", "sdpa") for each in models):
+    named = (str(each.config._attn_implementation or "eager").removeprefix(OPERATED) for each in models)
+    if all(name in ("eager", "sdpa") for name in named):
         return None
     return "sdpa" if all(each._supports_sdpa for each in models) else "eager"
 

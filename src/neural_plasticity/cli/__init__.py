@@ -17,6 +17,7 @@ from neural_plasticity.errors import PlasticityError, said
 SUMMARIES = {
     "demo": "Do the main job on the embedded model: no network, no settings.",
     "dissect": "Take a model apart: its attention sites, and the weights of every head.",
+    "analyze": "Measure what every head of a model does on a text.",
     "generate": "Let a model go on with a prompt.",
     "env": "Show what this machine offers: device, memory, versions, optional parts.",
 }

@@ -8,10 +8,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from neural_plasticity.experiment.evaluation import Evaluator, Quality
 from neural_plasticity.experiment.samples import require_writer, write_text
+from neural_plasticity.experiment.telling import Telling
 from neural_plasticity.inputs.batches import batches, most_tokens, spread, windows
 from neural_plasticity.inputs.documents import Document
-from neural_plasticity.record import Evaluation, Event, Failed, Finished, Metrics, PhaseStarted, RunStarted, Sample, Sink
-from neural_plasticity.record.sink import Arrays
+from neural_plasticity.record import Evaluation, Finished, Metrics, Sample, Sink
 from neural_plasticity.settings import Settings
 
 
@@ -38,51 +38,37 @@ class Experiment:
     ) -> None:
         self.settings, self.model, self.held_out, self.name = settings, model, held_out, name
         self.tokenizer = require_writer(model, tokenizer)
-        self._sinks = list(sinks)
-        self._phase = "setup"
+        self._telling = Telling(sinks)
 
     def run(self, record: Sink | None = None) -> Result:
-        """Go through all phases; a failure is told to the sinks before it is raised. The record hears of things first."""
-        if record is not None:
-            self._sinks.insert(0, record)
-        try:
-            self._emit(RunStarted(name=self.name, job="evaluate"))
+        """Go through all phases."""
+        with self._telling.run(self.name, "evaluate", record):
             quality = self._evaluate("baseline")
             self._write_sample("baseline")
-        except BaseException as fault:
-            message = str(fault) or ("stopped by the user" if isinstance(fault, KeyboardInterrupt) else type(fault).__name__)
-            self._emit(Failed(error=type(fault).__name__, message=message, phase=self._phase))
-            raise
-        self._emit(Finished(summary=_numbers(quality)))
+            self._telling.emit(Finished(summary=_numbers(quality)))
         return Result(self.model, quality)
 
     def _evaluate(self, stage: str) -> Quality:
         settings = self.settings
         length = min(settings.max_length, most_tokens(self.model) or settings.max_length)
         found = spread(windows(self.tokenizer, self.held_out, length), settings.eval_tokens)
-        self._begin("evaluation", -(-len(found) // settings.batch_size))
+        self._telling.begin("evaluation", -(-len(found) // settings.batch_size))
         evaluator = Evaluator(self.model, len(self.held_out))
         pad: Any = self.tokenizer.pad_token_id or 0  # masked and without a label, so any id will do
         for step, (chosen, batch) in enumerate(batches(found, settings.batch_size, pad), 1):
-            self._emit(Metrics(step=step, values={"eval_loss": evaluator.add(chosen, batch)}))
+            self._telling.emit(Metrics(step=step, values={"eval_loss": evaluator.add(chosen, batch)}))
         quality = evaluator.quality()
         names = tuple(document.name for document in self.held_out)
-        self._emit(Evaluation(stage=stage, values=_numbers(quality), documents=names), {"document_losses": quality.document_losses})
+        self._telling.emit(
+            Evaluation(stage=stage, values=_numbers(quality), documents=names), {"document_losses": quality.document_losses}
+        )
         return quality
 
     def _write_sample(self, stage: str) -> None:
         settings = self.settings
-        self._begin("sample")
+        self._telling.begin("sample")
         text = write_text(self.model, self.tokenizer, settings.prompt, tokens=settings.sample_tokens, seed=settings.seed)
-        self._emit(Sample(prompt=settings.prompt, text=text, seed=settings.seed, stage=stage))
-
-    def _begin(self, phase: str, steps: int | None = None) -> None:
-        self._phase = phase
-        self._emit(PhaseStarted(phase=phase, steps=steps))
-
-    def _emit(self, event: Event, tensors: Arrays | None = None) -> None:
-        for sink in self._sinks:
-            sink.write(event, tensors)
+        self._telling.emit(Sample(prompt=settings.prompt, text=text, seed=settings.seed, stage=stage))
 
 
 def _numbers(quality: Quality) -> dict[str, float]:

@@ -74,7 +74,7 @@ class Attended:
             else:
                 there = key.gather(2, index[:, None, :, None].expand(len(key), key.shape[1], -1, key.shape[3]))
             score = self._capped(self.scale * torch.linalg.vecdot(query, there)) + self.visible.bias_at(keys)
-        return (score - self.lse).exp() * self.visible.sees(keys)
+        return (score - self.lse).exp().clamp_max(1) * self.visible.sees(keys)
 
     def weights(self) -> Iterator[tuple[int, int, Tensor]]:
         """Every weight, block by block: (first query, one past the last, weights (rows, heads, queries, keys))."""
@@ -87,10 +87,7 @@ class Attended:
         assert self.query is not None
         assert self.key is not None
         dtype = torch.promote_types(self.query.dtype, torch.float32)
-        key = self.key.to(dtype)
-        return self.query.to(dtype), key if key.shape[1] == self.query.shape[1] else key.repeat_interleave(
-            self.query.shape[1] // key.shape[1], 1
-        )
+        return self.query.to(dtype), each_its_own(self.key.to(dtype), self.site, self.query.shape[1])
 
     @cached_property
     def _sums(self) -> Sums:
@@ -141,3 +138,10 @@ class Attended:
 
     def _capped(self, scores: Tensor) -> Tensor:
         return scores if self.softcap is None else self.softcap * torch.tanh(scores / self.softcap)
+
+
+def each_its_own(shared: Tensor, site: Site, heads: int) -> Tensor:
+    """Keys or values (rows, key-value heads, keys, width) as each query head reads them."""
+    if shared.shape[1] == heads:
+        return shared
+    return shared.index_select(1, torch.tensor(site.groups, device=shared.device))

@@ -14,6 +14,9 @@ from neural_plasticity.errors import SettingNotUsable, said
 
 GROUP = "neural_plasticity.signals"
 
+# What the module of a stranger may raise as it is imported.
+UNLOADABLE = (ImportError, AttributeError, SyntaxError, TypeError, ValueError, ArithmeticError, LookupError, OSError, RuntimeError)
+
 
 class Needs(Flag):
     """What a signal wants from the pass, and with it what its function is given."""
@@ -80,7 +83,7 @@ def signal(
 def signals() -> dict[str, Signal]:
     """Every signal there is, by name: the built-in ones, and those of installed plugins."""
     _load()
-    return dict(SIGNALS)
+    return dict(sorted(SIGNALS.items()))
 
 
 @cache
@@ -88,9 +91,11 @@ def _load() -> None:
     for entry in entry_points(group=GROUP):
         try:
             entry.load()  # a module, whose `@signal`s run
-        except (ImportError, AttributeError) as fault:
+        except UNLOADABLE as fault:
             whose = entry.dist.name if entry.dist else "a plugin"
-            raise SettingNotUsable(f"The signals '{entry.name}' of {whose} do not load ({said(fault)}); mend or remove it.") from fault
+            raise SettingNotUsable(
+                f"The signals '{entry.name}' of {whose} do not load ({said(fault)}); mend or remove it."
+            ) from fault
 
 
 def chosen(names: Iterable[str]) -> list[Signal]:

@@ -11,7 +11,7 @@ from neural_plasticity.anatomy.replay import Replay, replaying
 from neural_plasticity.anatomy.sites import Anatomy, Site
 from neural_plasticity.errors import NotMeasurable
 from neural_plasticity.signals.base import Needs, Signal, signal
-from neural_plasticity.signals.objectives import Objective
+from neural_plasticity.signals.objectives import Objective, checked
 from neural_plasticity.signals.tally import Tally
 
 Step = Callable[[], None]
@@ -34,8 +34,11 @@ class Lesions:
         """Try every head on one batch, the `number`th; `step` is told of each pass."""
         outputs = self._replay.intact(dict(batch))
         goal = self._objective(self._model, outputs, batch)
-        intact, weight = goal.loss(outputs).double(), goal.weights.sum()
+        weight = goal.weights.sum()
         step()
+        if not float(weight):
+            return  # nothing is predicted in this batch, so it has no loss
+        intact = checked(goal.loss(outputs), number).double()
         for site in self._sites:
             damage = torch.zeros(site.heads, dtype=torch.float64)
             for head in range(site.heads):

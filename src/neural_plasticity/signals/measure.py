@@ -2,9 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from neural_plasticity.anatomy.bank import Bank, parts_of
 from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.anatomy.example import on_device_of
+from neural_plasticity.anatomy.past import past_of
 from neural_plasticity.anatomy.sites import Anatomy, Site
 from neural_plasticity.anatomy.taps import original
 from neural_plasticity.anatomy.trace import preserved
-from neural_plasticity.errors import NotDissectable, NotMeasurable, PlasticityError, SettingNotUsable
+from neural_plasticity.errors import NotDissectable, NotMeasurable, PlasticityError, SettingNotUsable, said
 from neural_plasticity.heads import HeadGrid
 from neural_plasticity.signals.base import Needs, Signal, chosen
 from neural_plasticity.signals.capture import Capture
@@ -74,21 +75,27 @@ def measure(
     rank gives batches of its own, and all get the same grids.
     """
     wanted, objective = chosen(DEFAULT if signals is None else signals), objective_of(loss)
-    root, tally = original(model), Tally()
+    root = original(model)
+    tally = Tally(device=next((each.device for each in root.parameters()), torch.device("cpu")))
     fault: PlasticityError | None = None
     try:
         first, given, count = _opened(batches)
         anatomy = anatomy or anatomy_for(root, first)
-        capture = Capture(root, anatomy, wanted, objective, bank or Bank(), tally)
-        with undisturbed(root, anatomy, bank):
+        bank = bank or Bank()
+        capture = Capture(root, anatomy, wanted, objective, bank, tally)
+        with undisturbed(root), bank.in_place(root, anatomy):
             _go(capture, given, [each for each in wanted if each.needs & Needs.LESIONS], objective, _Progress(watch, count))
             _read_weights(root, anatomy, wanted, tally)
     except PlasticityError as refusal:
         fault = refusal
+    except Exception as stop:
+        with suppress(PlasticityError):  # the other ranks shall not wait for this one
+            tally.everywhere(NotMeasurable(said(stop)))
+        raise
     everything = tally.everywhere(fault)
     assert anatomy is not None  # or there was a fault, which is raised by now
     _read_gradients(root, anatomy, wanted, everything)
-    return _grids(anatomy, wanted, everything)
+    return _grids(root, anatomy, wanted, everything)
 
 
 def _go(capture: Capture, given: Iterable[Batch], injured: Sequence[Signal], objective: Objective, progress: "_Progress") -> None:
@@ -120,11 +127,13 @@ class _Progress:
 def _opened(batches: Iterable[Batch] | Batch) -> tuple[Batch | None, Iterable[Batch], int | None]:
     """The first batch, all of them, and how many there are where that is known."""
     if isinstance(batches, Mapping):
-        return batches, [batches], 1
+        single = cast("Batch", batches)
+        return single, [single], 1
     count = len(batches) if isinstance(batches, Sized) else None
     rest = iter(batches)
-    first = next(rest, None)
-    return first, rest if first is None else chain([first], rest), count
+    for first in rest:
+        return first, chain([first], rest), count
+    return None, (), count
 
 
 def anatomy_for(model: nn.Module, batch: Batch | None) -> Anatomy:
@@ -149,15 +158,11 @@ def ready(model: nn.Module, batch: Batch, number: int) -> dict[str, Any]:
 
 
 @contextmanager
-def undisturbed(model: nn.Module, anatomy: Anatomy, bank: Bank | None) -> Iterator[None]:
-    """The model without dropout and with its dormant heads' weights in place; after the block exactly as it was."""
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """The model without dropout, after the block exactly as it was."""
     with torch.inference_mode(False), preserved(model), torch.compiler.set_stance("force_eager"):
         model.eval()
-        if bank is None or not bank.heads:
-            yield
-            return
-        with bank.in_place(model, anatomy):
-            yield
+        yield
 
 
 def _read_weights(model: nn.Module, anatomy: Anatomy, wanted: Sequence[Signal], tally: Tally) -> None:
@@ -180,6 +185,8 @@ def _read_gradients(model: nn.Module, anatomy: Anatomy, wanted: Sequence[Signal]
                 tally.refuse(site, reason, each.needs)
                 continue
             found = []
+            if not tally.predictions:
+                continue
             for head in range(site.heads):
                 parts = [(part, tally.gradients.get(part.parameter)) for part in parts_of(model, site, head)]
                 found.append(each.read([part.within(whole) / tally.predictions for part, whole in parts if whole is not None]))
@@ -193,8 +200,9 @@ def _weightless(site: Site) -> str:
     return f"no weights of {', '.join(missing)} are a head's own: {site.reason}" if missing else ""
 
 
-def _grids(anatomy: Anatomy, wanted: Sequence[Signal], tally: Tally) -> Measurement:
-    """What was added up, as a grid for each signal."""
+def _grids(model: nn.Module, anatomy: Anatomy, wanted: Sequence[Signal], tally: Tally) -> Measurement:
+    """What was added up, as a grid for each signal, by the numbers that heads have for life."""
+    past = past_of(model)
     grids: dict[str, HeadGrid] = {}
     refused: dict[str, dict[int, str]] = {}
     for each in wanted:
@@ -210,5 +218,6 @@ def _grids(anatomy: Anatomy, wanted: Sequence[Signal], tally: Tally) -> Measurem
         if len(reasons) == len(anatomy.sites):
             first = next(iter(reasons.values()))
             raise NotMeasurable(f"{each.name} cannot be measured on {anatomy.model}, at no layer: {first}.")
-        grids[each.name] = HeadGrid.from_layers(rows, label=f"{each.name} ({each.unit})")
+        numbered = rows if past is None else past.numbered(anatomy, rows)
+        grids[each.name] = HeadGrid.from_layers(numbered, label=f"{each.name} ({each.unit})")
     return Measurement(grids, tally, refused)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ def objective_of(loss: str | Callable[[Any, Batch], Tensor] | None) -> Objective
 
 def samples_of(model: nn.Module, batch: Batch) -> int:
     """How many samples a batch holds: by the model's main input, or whatever tensor comes first."""
-    main = getattr(model, "main_input_name", None)
+    main: str = getattr(model, "main_input_name", "input_ids")
     ordered = [batch.get(name) for name in ("input_ids", "inputs_embeds", main)] + list(batch.values())
     return next((len(value) for value in ordered if isinstance(value, Tensor) and value.dim()), 1)
 
@@ -53,12 +54,13 @@ def real_tokens(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
     """
     masks = {name: batch.get(name) for name in ("attention_mask", "decoder_attention_mask")}
     found = {name: mask.bool() for name, mask in masks.items() if isinstance(mask, Tensor) and mask.dim() == 2}
+    read, written = found.get("attention_mask"), found.get("decoder_attention_mask")
     if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        return {"encoder": found["attention_mask"], "decoder": found["attention_mask"]} if "attention_mask" in found else {}
+        return {} if read is None else {"encoder": read, "decoder": read}
     labels = batch.get("labels")
-    if "decoder_attention_mask" not in found and "decoder_input_ids" not in batch and isinstance(labels, Tensor) and labels.dim() == 2:
-        found["decoder_attention_mask"] = labels.ne(IGNORED)
-    return {name: found[mask] for name, mask in (("encoder", "attention_mask"), ("decoder", "decoder_attention_mask")) if mask in found}
+    if written is None and "decoder_input_ids" not in batch and isinstance(labels, Tensor) and labels.dim() == 2:
+        written = labels.ne(IGNORED)
+    return {name: real for name, real in (("encoder", read), ("decoder", written)) if real is not None}
 
 
 def _objective(name: str) -> Callable[[Objective], Objective]:
@@ -80,13 +82,45 @@ def _own(model: nn.Module, outputs: Any, batch: Batch) -> Goal:
     labels = batch.get("labels")
     weights = torch.ones(samples_of(model, batch), device=outputs.loss.device)
     if isinstance(labels, Tensor) and labels.dim() == 2 and not labels.is_floating_point() and len(labels) == len(weights):
-        shifted = getattr(model, "loss_function", None) is LOSS_MAPPING["ForCausalLM"]
-        weights = (labels[:, 1:] if shifted else labels).ne(IGNORED).sum(1)
+        weights = (labels[:, 1:] if _is_shifted(model, outputs, labels) else labels).ne(IGNORED).sum(1)
     return Goal(lambda found: found.loss, weights)
+
+
+_SHIFTED: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def _is_shifted(model: nn.Module, outputs: Any, labels: Tensor) -> bool:
+    """Whether the model's loss asks each position for the label behind it: found by computing it both ways, once a model."""
+    if model not in _SHIFTED:
+        logits = getattr(outputs, "logits", None)
+        if not isinstance(logits, Tensor) or logits.shape[:2] != labels.shape or not bool(labels[:, 1:].ne(IGNORED).any()):
+            return getattr(model, "loss_function", None) is LOSS_MAPPING["ForCausalLM"]
+        with torch.no_grad():
+            losses = [
+                cross_entropy(each.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
+                for each, wanted in ((logits, labels), (logits[:, :-1], labels[:, 1:]))
+            ]
+            plain, shifted = (float((loss - outputs.loss).abs()) for loss in losses)
+        _SHIFTED[model] = shifted < plain
+    return _SHIFTED[model]
+
+
+def checked(loss: Any, number: int, *, sloped: bool = False) -> Tensor:
+    """A loss that is one finite number, with slopes where they are asked for; a refusal of anything else."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not bool(torch.isfinite(loss.detach())):
+        size = isinstance(loss, Tensor) and loss.numel() != 1
+        what = f"a tensor of shape {tuple(loss.shape)}" if size else f"a {type(loss).__name__}: {loss}"
+        raise NotMeasurable(f"Batch {number}: the loss is {what:.120}, where a tensor of one finite number is needed.")
+    if sloped and not loss.requires_grad:
+        raise NotMeasurable(
+            f"Batch {number}: the loss does not depend on any head; compute it from the outputs, without detaching them."
+        )
+    return loss.reshape(())
 
 
 def _given(function: Callable[[Any, Batch], Tensor]) -> Objective:
     def objective(model: nn.Module, outputs: Any, batch: Batch) -> Goal:
+        del outputs
         return Goal(lambda found: function(found, batch), torch.ones(samples_of(model, batch)))
 
     return objective
@@ -128,21 +162,29 @@ def _self_distillation(model: nn.Module, outputs: Any, batch: Batch) -> Goal:
         labels = drawn.masked_fill(~real, IGNORED)
         return Goal(
             lambda found: cross_entropy(found[name].float().flatten(0, -2), labels.flatten(), ignore_index=IGNORED),
-            real.flatten(1).sum(1) if real.dim() > 1 else real.long(),
+            _each(real),
         )
     signs = torch.randint(0, 2, intact.shape, generator=generator).to(intact.device) * 2.0 - 1
     signs = signs * real.view(*real.shape, *(1,) * (intact.dim() - real.dim()))
-    return Goal(lambda found: (found[name].float() * signs).sum() / real.sum(), real.flatten(1).sum(1) if real.dim() > 1 else real.long())
+    return Goal(lambda found: (found[name].float() * signs).sum() / real.sum(), _each(real))
+
+
+def _each(real: Tensor) -> Tensor:
+    """How many real positions each sample has."""
+    return real.flatten(1).sum(1) if real.dim() > 1 else real.long()
 
 
 def _main_output(model: nn.Module, outputs: Any) -> tuple[str, Tensor]:
     """The output that a model is there for: its logits, or else the first that is a floating tensor of samples."""
-    named = dict(outputs.items()) if hasattr(outputs, "items") else {}
-    found = {name: value for name, value in named.items() if isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 1}
+    found = {name: value for name, value in (outputs.items() if hasattr(outputs, "items") else ()) if _is_of_samples(value)}
     if not found:
-        raise NotMeasurable(f"{type(model).__name__} gave no tensor of its own to distil; pass loss= a function (outputs, batch) → scalar.")
+        raise NotMeasurable(f"{type(model).__name__} gave no tensor to distil; pass loss= a function (outputs, batch) → scalar.")
     name = "logits" if "logits" in found else next(iter(found))
     return name, found[name]
+
+
+def _is_of_samples(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 1
 
 
 def _real(output: Tensor, batch: Batch) -> Tensor:

@@ -5,7 +5,7 @@ a few queries are attended to anew under each reading, and one that gives the mo
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neural_plasticity.anatomy.sites import Site
 from neural_plasticity.anatomy.taps import Call
-from neural_plasticity.signals.attended import Attended
+from neural_plasticity.signals.attended import Attended, each_its_own
 from neural_plasticity.signals.visible import Visible
 
 TRIED = 6  # queries that a reading is tried on
@@ -44,7 +44,7 @@ class Readings:
         """The call as signals read it, by queries known to be real; None where no reading gives what the module gave."""
         assert call.key is not None
         assert call.query is not None
-        if call.query.dim() != 4 or call.query.shape[1] % call.key.shape[1] or call.query.shape[-1] != call.key.shape[-1]:
+        if call.query.dim() != 4 or not _fits(site, call.query, call.key) or call.query.shape[-1] != call.key.shape[-1]:
             return None
         carried = tuple(call.options.get(name) is not None for name in CARRIED)
         key = (site.layer, call.mask is None, call.query.shape[2] == 1, *carried)
@@ -84,7 +84,13 @@ class Readings:
     def _seen(self, site: Site, call: Call, bias: Tensor | None, causal: bool, known: Tensor | None) -> Visible:
         assert call.query is not None
         assert call.key is not None
-        sizes = (call.query.shape[2], call.key.shape[2], call.query.device, is_cross(site, call.query.shape[2], call.key.shape[2]), known)
+        sizes = (
+            call.query.shape[2],
+            call.key.shape[2],
+            call.query.device,
+            is_cross(site, call.query.shape[2], call.key.shape[2]),
+            known,
+        )
         if bias is not None:
             return Visible(_biased(Visible(call.mask, causal, *sizes), bias.detach()), False, *sizes)
         facts = (causal, *sizes[:-1])
@@ -116,10 +122,10 @@ def _error(attended: Attended, call: Call) -> float:
     assert call.value is not None
     output, value = call.output.detach(), call.value.detach()
     heads = output.shape[2]
-    if attended.visible.queries != output.shape[1] or heads % value.shape[1]:
+    if attended.visible.queries != output.shape[1] or not _fits(attended.site, output.transpose(1, 2), value):
         return float("inf")
     real = attended.visible.real.all(0).nonzero().flatten().tolist() or attended.visible.real.any(0).nonzero().flatten().tolist()
-    value = value.repeat_interleave(heads // value.shape[1], 1).to(torch.promote_types(value.dtype, torch.float32))
+    value = each_its_own(value.to(torch.promote_types(value.dtype, torch.float32)), attended.site, heads)
     worst = size = 0.0
     for place in {real[round(step * (len(real) - 1) / TRIED)] for step in range(TRIED + 1)} if real else ():
         scores = attended.scores_of(place, place + 1)
@@ -129,16 +135,19 @@ def _error(attended: Attended, call: Call) -> float:
         expected = ((scores - lse).exp() @ value).squeeze(2)
         ours = attended.visible.real[:, place].expand(len(expected))
         given = output[:, place].to(expected)
-        worst = max(worst, float((given - expected)[ours].abs().max()))
+        error = float((given - expected)[ours].abs().max())
+        if not error < float("inf"):
+            return float("inf")
+        worst = max(worst, error)
         size = max(size, float(given[ours].abs().max()))
     return worst / size if size else 0.0
+
+
+def _fits(site: Site, query: Tensor, shared: Tensor) -> bool:
+    """Whether it is known which of the shared keys or values each query head reads."""
+    return query.shape[1] == shared.shape[1] or (site.heads == query.shape[1] and site.kv_heads == shared.shape[1])
 
 
 def is_cross(site: Site, queries: int, keys: int) -> bool:
     """Whether a query has no key of its own: it looks at another sequence, or pools one that can all be seen."""
     return site.kind == "cross" or (site.kind == "encoder" and queries != keys)
-
-
-def with_wishes(attended: Attended, *, distances: bool, exactly: bool) -> Attended:
-    """The same call, its sums to hold what the signals ask for."""
-    return replace(attended, distances=distances, exactly=exactly)

@@ -23,6 +23,7 @@ class Tally:
     gradients: dict[str, Tensor] = field(default_factory=dict)
     predictions: float = 0.0
     samples: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     paths: dict[int, str] = field(default_factory=dict)
     refusals: dict[tuple[int, Needs], str] = field(default_factory=dict)
 
@@ -49,17 +50,20 @@ class Tally:
                 raise fault
             return self
         here = {name: {key: value.cpu() for key, value in held.items()} for name, held in self._held()}
-        mine = {"fault": fault, "rank": distributed.get_rank(), "tally": replace(self, gradients={}, **here)}
+        shapes = {name: tuple(gradient.shape) for name, gradient in self.gradients.items()}
+        mine = {"fault": fault, "rank": distributed.get_rank(), "tally": replace(self, gradients={}, **here), "shapes": shapes}
         everybody: list[Any] = [None] * distributed.get_world_size()
         distributed.all_gather_object(everybody, mine)
         for one in everybody:
             if one["fault"] is not None:
                 raise fault or type(one["fault"])(f"Rank {one['rank']}: {one['fault']}")
-        whole = Tally(gradients=self.gradients)
+        whole = Tally()
         for one in everybody:
             whole.join(one["tally"])
-        for gradient in map(self.gradients.__getitem__, sorted(self.gradients)):
-            distributed.all_reduce(gradient)
+        device = next((gradient.device for gradient in self.gradients.values()), self.device)
+        for name, shape in sorted({name: shape for one in everybody for name, shape in one["shapes"].items()}.items()):
+            whole.gradients[name] = self.gradients.get(name, torch.zeros(shape, device=device))
+            distributed.all_reduce(whole.gradients[name])
         return whole
 
     def join(self, other: "Tally") -> None:

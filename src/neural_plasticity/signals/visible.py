@@ -18,7 +18,14 @@ class Visible:
     """
 
     def __init__(
-        self, mask: Tensor | None, causal: bool, queries: int, keys: int, device: torch.device, cross: bool, known: Tensor | None = None
+        self,
+        mask: Tensor | None,
+        causal: bool,
+        queries: int,
+        keys: int,
+        device: torch.device,
+        cross: bool = False,
+        known: Tensor | None = None,
     ) -> None:
         self.queries, self.keys, self.cross, self.device = queries, keys, cross, device
         self.offset = keys - queries  # a query's own key lies this far on, as behind a cache or a prefix
@@ -115,7 +122,9 @@ class Visible:
         """The mask as fused kernels take it: 0 or -inf; `backwards` hides what lies behind a query's own key too."""
         allowed = self.allowed
         if backwards:
-            allowed = torch.ones(1, 1, self.queries, self.keys, dtype=torch.bool, device=self.device) if allowed is None else allowed
+            allowed = (
+                torch.ones(1, 1, self.queries, self.keys, dtype=torch.bool, device=self.device) if allowed is None else allowed
+            )
             allowed = allowed.tril(self.offset)
         if allowed is None:
             return None

@@ -1,0 +1,136 @@
+"""The seed documents' names, and the maps behind the pictures."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import neural_plasticity as plasticity
+from neural_plasticity import NeuralPlasticity
+from neural_plasticity.anatomy.bank import parts_of
+from neural_plasticity.anatomy.dissect import dissect
+from neural_plasticity.errors import NotMeasurable, SettingNotUsable
+from tests.anatomy.models import gpt2, ids, llama
+from tests.conformance.families import FAMILIES
+
+
+def maps(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).softmax(-1)
+
+
+def entropy_by_hand(weights: torch.Tensor) -> np.ndarray:
+    batch, heads, queries, _ = weights.shape
+    found = np.zeros(heads)
+    for head in range(heads):
+        rows = [row for sample in range(batch) for row in weights[sample, head].double().tolist()]
+        found[head] = sum(-sum(p * math.log(p) for p in row if p > 0) for row in rows) / (batch * queries)
+    return found
+
+
+def test_entropy_of_one_layer_has_a_value_a_head():
+    found = plasticity.calculate_head_entropy(maps(2, 3, 5, 5))
+    np.testing.assert_allclose(found, entropy_by_hand(maps(2, 3, 5, 5)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [tuple, list, lambda layers: dict(enumerate(layers))])
+def test_entropy_of_several_layers_is_layers_by_heads_and_ragged_ones_hold_nan(shape):
+    layers = [maps(1, 3, 4, 4), maps(1, 2, 4, 4)]
+    found = plasticity.calculate_entropy(shape(layers))
+    assert found.shape == (2, 3)
+    np.testing.assert_allclose(found[0], entropy_by_hand(layers[0]), rtol=1e-5)
+    np.testing.assert_allclose(found[1, :2], entropy_by_hand(layers[1]), rtol=1e-5)
+    assert math.isnan(found[1, 2])
+
+
+def test_entropy_takes_numpy_and_one_sample_and_leaves_out_rows_without_weight():
+    weights = maps(3, 4, 4)
+    padded = torch.cat([weights, torch.zeros(3, 1, 4)], 1)
+    np.testing.assert_allclose(plasticity.calculate_head_entropy(padded.numpy()), entropy_by_hand(weights[None]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.ones(2, 3, 4, 4), torch.randn(2, 3, 4, 4), torch.ones(4, 4), torch.ones(1, 1, 2, 2).long(), []]
+)
+def test_what_is_no_attention_map_is_refused(wrong):
+    with pytest.raises(SettingNotUsable):
+        plasticity.calculate_head_entropy(wrong)
+
+
+def test_entropy_of_maps_is_the_entropy_that_is_measured():
+    model = llama()
+    batch = {"input_ids": ids(2, 9)}
+    weights = plasticity.attention(model, batch)
+    stacked = [torch.stack([weights[layer, head] for head in range(6)], 1) for layer in range(3)]
+    measured = plasticity.measure(model, batch, ["entropy"])["entropy"].values
+    np.testing.assert_allclose(plasticity.calculate_head_entropy(stacked), measured, atol=1e-5)
+
+
+def test_gradients_of_heads_are_those_of_their_slices():
+    model = gpt2()
+    batch = {"input_ids": ids(2, 9), "labels": ids(2, 9)}
+    found = plasticity.calculate_head_gradients(model, [batch, {"nothing": 0}], num_batches=1, device="cpu")
+    assert all(parameter.grad is None for parameter in model.parameters())
+    model(**batch).loss.backward()
+    for site in dissect(model):
+        for head in range(site.heads):
+            pieces = [part.within(model.get_parameter(part.parameter).grad) for part in parts_of(model, site, head)]
+            expected = math.sqrt(sum(float(piece.double().square().sum()) for piece in pieces))
+            assert float(found[site.layer, head]) == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(plasticity.get_gradient_norms(model), found, rtol=1e-4, atol=0)
+
+
+def test_a_model_without_gradients_has_no_norms_of_them():
+    with pytest.raises(NotMeasurable, match="backward"):
+        plasticity.get_gradient_norms(gpt2())
+
+
+def test_another_device_than_the_models_is_refused():
+    with pytest.raises(SettingNotUsable, match="move the model"):
+        plasticity.calculate_head_gradients(gpt2(), [], device="cuda")
+
+
+def test_the_class_of_the_seeds_analyses_a_model():
+    model = llama()
+    words = ids(2, 9)
+    mask = torch.ones_like(words)
+    mask[0, :3] = 0
+    found = NeuralPlasticity.analyze_attention_patterns(model, words, mask)
+    assert [tuple(layer.shape) for layer in found["attention_tensors"]] == [(2, 6, 9, 9)] * 3
+    sums = found["attention_tensors"][0].sum(-1)
+    torch.testing.assert_close(sums, mask.bool()[:, None].expand(-1, 6, -1).float())
+    assert found["entropy_values"].shape == (3, 6)
+    assert NeuralPlasticity.detect_attention_heads(model)[7] == (1, 1)
+    importance = NeuralPlasticity.calculate_head_importance(model, [{"input_ids": words, "labels": words}])
+    assert importance.shape == (3, 6)
+    assert (importance > 0).all()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "t5", "bloom", "gemma2", "vit", "swin"])
+def test_maps_are_those_of_eager_attention(family):
+    row = FAMILIES[family]
+    model, eager = row.build(3), row.build(3, "eager")
+    example = row.example(model, 3)
+    anatomy = dissect(model, example)
+    site = anatomy[len(anatomy.sites) - 1]
+    seen = []
+
+    def hook(module, arguments, result):
+        seen.extend(each for each in result if isinstance(each, torch.Tensor) and each.dim() == 4 and each.shape[1] == site.heads)
+
+    handle = eager.get_submodule(site.name).register_forward_hook(hook)
+    with torch.no_grad():
+        eager(**example, output_attentions=True)
+    handle.remove()
+    found = plasticity.attention(model, example, layers=[site.layer], heads=[1, 0], anatomy=anatomy)
+    assert list(found) == [(site.layer, 0), (site.layer, 1)]
+    expected = next(each for each in seen if torch.allclose(each.sum(-1), torch.ones(()), atol=1e-3))
+    for head in (0, 1):
+        torch.testing.assert_close(found[site.layer, head], expected[:, head].float(), atol=2e-5, rtol=1e-4)
+
+
+def test_maps_of_heads_that_are_not_there_are_refused():
+    with pytest.raises(SettingNotUsable, match="0:6, not \\[9\\]"):
+        plasticity.attention(llama(), {"input_ids": ids(1, 4)}, layers=[0], heads=[9])
+    with pytest.raises(SettingNotUsable, match="0:3"):
+        plasticity.attention(llama(), {"input_ids": ids(1, 4)}, layers=[3])
