@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from neural_plasticity.signals.maps import attention as attention
     from neural_plasticity.signals.measure import Measurement as Measurement
     from neural_plasticity.signals.measure import measure as measure
+    from neural_plasticity.surgery.doors import apply_pruning_mask as apply_pruning_mask
+    from neural_plasticity.surgery.doors import generate_pruning_mask as generate_pruning_mask
+    from neural_plasticity.surgery.modes import PruningMode as PruningMode
+    from neural_plasticity.surgery.saving import load as load
+    from neural_plasticity.surgery.surgeon import Surgeon as Surgeon
 
     IS_APPLE_SILICON: bool
     IS_COLAB: bool
@@ -41,11 +46,13 @@ __version__ = "0.1.0"
 # Each public name and the module that it is loaded from on first use; docs/api.md says what each is for.
 _HOME = {
     "Anatomy": "anatomy.sites",
+    "apply_pruning_mask": "surgery.doors",
     "attention": "signals.maps",
     "calculate_entropy": "signals.doors",
     "calculate_head_entropy": "signals.doors",
     "calculate_head_gradients": "signals.doors",
     "dissect": "anatomy.dissect",
+    "generate_pruning_mask": "surgery.doors",
     "get_environment_info": "environment.survey",
     "get_gradient_norms": "signals.doors",
     "HAS_GPU": "environment.devices",
@@ -54,6 +61,7 @@ _HOME = {
     "HeadState": "heads",
     "IS_APPLE_SILICON": "environment.host",
     "IS_COLAB": "environment.host",
+    "load": "surgery.saving",
     "load_model": "inputs.models",
     "load_text": "inputs.texts",
     "measure": "signals.measure",
@@ -62,11 +70,13 @@ _HOME = {
     "open_run": "record.run",
     "Outcome": "launch",
     "PlasticityError": "errors",
+    "PruningMode": "surgery.modes",
     "Run": "record.run",
     "run": "launch",
     "safe_matmul": "environment.arithmetic",
     "Settings": "settings",
     "signal": "signals.base",
+    "Surgeon": "surgery.surgeon",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

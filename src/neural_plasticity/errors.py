@@ -11,11 +11,14 @@ PlasticityError
 │   ├── CorruptRecord     a line or tensor that cannot be read
 │   ├── RunLocked         somebody else is writing this run
 │   └── RecordNotWritable a full or read-only disk, a deleted folder
-└── AnatomyError          a model whose attention cannot be reached
-    ├── NotDissectable    no attention to find, or no way to run the model
-    ├── TapSilent         a tap that did not fire
-    ├── NotBanked         a head that the bank does not hold
-    └── NotMeasurable     a signal that has no value here: no loss, no labels, nan, too few positions
+├── AnatomyError          a model whose attention cannot be reached
+│   ├── NotDissectable    no attention to find, or no way to run the model
+│   ├── TapSilent         a tap that did not fire
+│   ├── NotBanked         a head that the bank does not hold
+│   └── NotMeasurable     a signal that has no value here: no loss, no labels, nan, too few positions
+└── SurgeryError          heads that cannot be put to sleep or woken
+    ├── NotRemovable      heads that do not come apart, or whose weights serve others
+    └── ProofFailed       an operation that changed more than it should have, and was undone
 
 Each message is one sentence: what, where, what was seen, what to do.
 """
@@ -83,6 +86,18 @@ class NotBanked(AnatomyError):
 
 class NotMeasurable(AnatomyError):
     """A signal has no value here, for want of a loss, of finite numbers, or of anything that could be seen."""
+
+
+class SurgeryError(PlasticityError):
+    """Heads cannot be put to sleep or woken."""
+
+
+class NotRemovable(SurgeryError):
+    """These heads do not come apart, or their weights serve others too."""
+
+
+class ProofFailed(SurgeryError):
+    """An operation changed more than it should have; it was undone."""
 
 
 def said(fault: BaseException) -> str:
