@@ -16,13 +16,14 @@ from neural_plasticity.environment.survey import get_environment_info
 from neural_plasticity.experiment.analysis import Analysis
 from neural_plasticity.experiment.experiment import Experiment
 from neural_plasticity.inputs.documents import Document, Split
-from neural_plasticity.inputs.models import load_model
+from neural_plasticity.inputs.models import Loaded, load_model, load_tokenizer
 from neural_plasticity.inputs.texts import load_text
 from neural_plasticity.record import Run, Sink, Writer
 from neural_plasticity.settings import Settings
 from neural_plasticity.signals.base import chosen
 from neural_plasticity.signals.measure import Measurement
 from neural_plasticity.signals.objectives import objective_of
+from neural_plasticity.surgery.saving import is_saved, load
 from neural_plasticity.trackers.console import Console
 
 
@@ -39,10 +40,18 @@ class Outcome:
         return self.run.folder
 
 
+def open_model(name: str, device: str | None = None, dtype: str | None = None) -> Loaded:
+    """The model of this name, or the one that a surgeon saved in a folder of this name, with its past on it."""
+    if not is_saved(name):
+        return load_model(name, device, dtype)
+    model: Any = load(name, device, dtype)
+    return Loaded(model, load_tokenizer(name))
+
+
 def run(settings: Settings, *, quiet: bool = False) -> Outcome:
     """Do what the settings say, recorded in a new run folder and shown on the console."""
     held_out = _text(settings, "held_out")
-    loaded = load_model(settings.model, settings.device, settings.dtype)
+    loaded = open_model(settings.model, settings.device, settings.dtype)
     name = _name(settings)
     with _viewers(quiet) as viewers:
         experiment = Experiment(
@@ -58,7 +67,7 @@ def analyze(settings: Settings, *, quiet: bool = False) -> tuple[Measurement, Ru
     chosen(settings.signals)  # what is misspelt is refused before anything is loaded
     objective_of(settings.loss)
     documents = _text(settings, "all")
-    loaded = load_model(settings.model, settings.device, settings.dtype)
+    loaded = open_model(settings.model, settings.device, settings.dtype)
     name = _name(settings)
     with _viewers(quiet) as viewers:
         analysis = Analysis(settings, model=loaded.model, tokenizer=loaded.tokenizer, documents=documents, sinks=viewers, name=name)

@@ -77,3 +77,22 @@ def test_misspelt_wishes_are_refused_before_anything_is_made(tmp_path, arguments
     with pytest.raises(SettingNotUsable, match=said):
         CliRunner().invoke(app, ["tiny", "--out", str(tmp_path / "runs"), *arguments], catch_exceptions=False)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_that_a_surgeon_saved_is_opened_and_shows_what_is_gone(tmp_path, tiny):
+    import copy
+
+    from neural_plasticity.cli.dissect import app as dissect
+    from neural_plasticity.surgery.surgeon import Surgeon
+
+    surgeon = Surgeon(copy.deepcopy(tiny.model))
+    surgeon.prune([(0, head) for head in range(8)] + [(1, 2), (3, 0)])
+    surgeon.save(tmp_path / "smaller")
+    tiny.tokenizer.save_pretrained(tmp_path / "smaller")
+    shown = CliRunner().invoke(dissect, [str(tmp_path / "smaller")], catch_exceptions=False).stdout
+    assert "7 (0:2,3:8)" in shown
+    assert "10 heads sleep by remove: 0.0, 0.1," in shown
+    asked = [str(tmp_path / "smaller"), "--tokens", "300", "--signals", "entropy", "--json", "--out", str(tmp_path / "runs")]
+    grid = json.loads(CliRunner().invoke(app, asked, catch_exceptions=False).stdout)["signals"]["entropy"]
+    assert grid[0] == [None] * 8
+    assert [place for place, value in enumerate(grid[1]) if value is None] == [2]

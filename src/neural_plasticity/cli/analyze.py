@@ -103,6 +103,7 @@ def _print(found: "Measurement", sort: str | None, top: int, form: str) -> None:
         terminal = Console(width=1000)  # a pipe takes lines of any length
     by = sort or ("taylor" if "taylor" in found else next(reversed(found)))
     fitting = _fitting(found, by, terminal.width)
+    typer.echo(f"heads by {by}")
     terminal.print(_table(found, by, top, fitting))
     if len(fitting) < len(found):
         typer.echo(f"{len(found) - len(fitting)} more signals do not fit here; a wider terminal or --csv shows all.")
@@ -137,7 +138,7 @@ def _table(found: "Measurement", by: str, top: int, names: list[str]) -> "Table"
 
     from rich.table import Table
 
-    table = Table(title=f"heads by {by}", title_justify="left", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
     for name in ("head", *names):
         table.add_column(name, justify="right", no_wrap=True)
     heads = sorted(_heads(found), key=lambda head: (math.isnan(found[by][head]), found[by][head]))

@@ -20,9 +20,11 @@ def dissect(
     import json
 
     from neural_plasticity.anatomy.dissect import dissect as take_apart
-    from neural_plasticity.inputs.models import load_model
+    from neural_plasticity.anatomy.past import past_of
+    from neural_plasticity.launch import open_model
 
-    anatomy = take_apart(load_model(model, device).model)
+    opened = open_model(model, device).model
+    anatomy, past = take_apart(opened), past_of(opened)
     if as_json:
         typer.echo(json.dumps(anatomy.as_dict(), indent=2))
         return
@@ -30,3 +32,7 @@ def dissect(
     separable = sum(site.separable for site in anatomy.sites)
     heads = len(anatomy.heads)
     typer.echo(f"\n{anatomy.model}: {heads} heads at {len(anatomy.sites)} attention sites, {separable} of them separable.")
+    modes = past.modes if past is not None else {}
+    for mode in sorted(set(modes.values())):
+        gone = [head for head, how in modes.items() if how == mode]
+        typer.echo(f"{len(gone)} heads sleep by {mode}: {', '.join(map(str, sorted(gone)))}")

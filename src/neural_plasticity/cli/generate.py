@@ -21,12 +21,12 @@ def generate(
 ) -> None:
     """Let a model go on with a prompt."""
     from neural_plasticity.experiment.samples import write_text
-    from neural_plasticity.inputs.models import load_model
+    from neural_plasticity.launch import open_model
     from neural_plasticity.trackers.console import visible
 
     begin = _from_standard_input() if prompt == "-" else prompt
     as_shown = visible if sys.stdout is not None and sys.stdout.isatty() else str
-    loaded = load_model(model, device, dtype)
+    loaded = open_model(model, device, dtype)
     unshown = [begin]  # shown with the first piece, so that a refusal stands alone
 
     def show(text: str) -> None:

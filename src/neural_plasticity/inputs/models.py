@@ -62,7 +62,7 @@ def load_model(name: str, device: str | None = None, dtype: str | None = None) -
                 use_safetensors=True,  # a pickle would run its code
                 trust_remote_code=False,
             )
-        tokenizer = _tokenizer(source)
+        tokenizer = load_tokenizer(source)
     except _UNREADABLE as fault:
         raise _not_loaded(name, fault) from fault
     missing = sorted(report["missing_keys"])
@@ -118,11 +118,12 @@ def _class_for(config: PreTrainedConfig) -> Any:
     return fitting
 
 
-def _tokenizer(source: str | Path) -> PreTrainedTokenizerBase | None:
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase | None:
     """The tokenizer, or None for a model that has none, as for images; who needs one says so."""
     if not any(has_file(source, file) for file in _TOKENIZER_FILES):
         return None  # without this question transformers makes up an empty tokenizer
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    with _only_errors_logged():  # a config that is not transformers' own says nothing of the tokenizer beside it
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

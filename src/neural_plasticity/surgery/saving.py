@@ -80,6 +80,11 @@ def save(model: nn.Module, past: Past, folder: str | Path, *, bank: bool = True)
             ) from fault
 
 
+def is_saved(folder: str | Path) -> bool:
+    """Whether a surgeon saved a model there."""
+    return (Path(folder).expanduser() / MANIFEST).is_file()
+
+
 def load(folder: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> nn.Module:
     """The model that was saved there, in evaluation mode, with its past on it; on the best device, in the dtype it had."""
     place = Path(folder)
