@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural_plasticity.errors import TextNotUsable
-from neural_plasticity.inputs.batches import IGNORED, Window, batches, padded, spread, windows
+from neural_plasticity.inputs.batches import IGNORED, Window, batches, padded, sampled, spread, windows
 from neural_plasticity.inputs.documents import Document
 
 
@@ -57,3 +57,13 @@ def test_a_spread_holds_the_tokens_asked_for_evenly_over_all(lengths, tokens):
     share = sum(len(window.ids) for window in half) / total
     in_half = sum(len(window.ids) for window in chosen if window in half)
     assert abs(in_half - share * tokens) <= max(lengths)
+
+
+def test_enough_documents_are_sampled_evenly_and_all_where_they_are_few():
+    documents = [Document(str(number), "word " * (10 + number % 7)) for number in range(500)]
+    few = sampled(documents, 20)
+    places = [int(document.name) for document in few]
+    assert 32 * 20 <= sum(len(document.text) for document in few) < 32 * 20 + 200
+    assert places == sorted(places)
+    assert max(places) > 400
+    assert sampled(documents, 100_000) == documents

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from neural_plasticity.errors import ModelNotUsable
 from neural_plasticity.experiment.telling import Telling
-from neural_plasticity.inputs.batches import batches, most_tokens, spread, windows
+from neural_plasticity.inputs.batches import batches, most_tokens, sampled, spread, windows
 from neural_plasticity.inputs.documents import Document
 from neural_plasticity.record import Finished, HeadsMeasured, Metrics, Sink
 from neural_plasticity.settings import Settings
@@ -55,7 +55,8 @@ class Analysis:
         """Windows of the text; with labels for models that predict tokens from those before, or write what they are given."""
         settings = self.settings
         length = min(settings.max_length, most_tokens(self.model) or settings.max_length)
-        found = spread(windows(self.tokenizer, self.documents, length), settings.measure_tokens)
+        documents = sampled(self.documents, settings.measure_tokens)
+        found = spread(windows(self.tokenizer, documents, length), settings.measure_tokens)
         pad: Any = self.tokenizer.pad_token_id or 0  # masked and without a label, so any id will do
         for _, batch in batches(found, settings.batch_size, pad):
             yield batch if self.model.can_generate() else {name: value for name, value in batch.items() if name != "labels"}

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from neural_plasticity.errors import TextNotUsable, said
 from neural_plasticity.inputs.documents import Document
 
+CHARACTERS = 32  # of a text that surely hold a token
 IGNORED = -100  # the label that every loss of transformers passes over
 
 
@@ -66,6 +67,19 @@ def most_tokens(model: PreTrainedModel) -> int | None:
     """How many tokens the model has positions for; None where it sets no bound."""
     bound = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return bound if isinstance(bound, int) and bound > 0 else None
+
+
+def sampled(documents: Sequence[Document], tokens: int) -> Sequence[Document]:
+    """Documents, evenly over all of them, that surely hold this many tokens: enough to read, where all are far more."""
+    share = CHARACTERS * tokens / max(1, sum(len(document.text) for document in documents))
+    chosen: list[Document] = []
+    passed = taken = 0
+    for document in documents:
+        passed += len(document.text)
+        if share >= 1 or taken < share * passed:
+            chosen.append(document)
+            taken += len(document.text)
+    return chosen
 
 
 def spread(found: Sequence[Window], tokens: int) -> list[Window]:
