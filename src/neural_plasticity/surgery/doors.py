@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from neural_plasticity.errors import SettingNotUsable
-from neural_plasticity.heads import HeadId
+from neural_plasticity.heads import HeadGrid, HeadId
 from neural_plasticity.surgery.modes import PruningMode
 from neural_plasticity.surgery.surgeon import Surgeon
 
@@ -62,7 +62,7 @@ def apply_pruning_mask(model: nn.Module, pruning_mask: Any, mode: str = PruningM
 
 
 def _grid(values: Any, name: str) -> np.ndarray[Any, Any]:
-    values = getattr(values, "values", values)  # of a HeadGrid
+    values = values.values if isinstance(values, HeadGrid) else values
     grid = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64)
     if grid.ndim != 2 or not grid.size:
         raise SettingNotUsable(f"{name} has shape {grid.shape}; it is layers × heads.")
