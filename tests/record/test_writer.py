@@ -62,8 +62,8 @@ def test_a_killed_writer_leaves_its_events_and_no_lock(other, folder, how):
 
 def test_a_forked_child_does_not_hold_the_run_of_its_dead_parent(folder):
     code = OTHER_WRITER.replace("import sys, time", "import os, sys, time").replace(
-        'print("ready"', 'os.fork() or time.sleep(600)\nprint("ready"'
-    )
+        'print("ready"', 'os.fork() and time.sleep(600)\nprint("ready"'
+    )  # the child says it, so that it is past the fork when its parent dies
     with subprocess.Popen([sys.executable, "-c", code, folder, "5"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
