@@ -54,6 +54,20 @@ def test_what_gives_no_mask_is_refused(arguments, said):
         plasticity.generate_pruning_mask(GRADIENT, **arguments)
 
 
+def test_a_value_that_is_not_finite_is_refused_by_its_head():
+    with pytest.raises(SettingNotUsable, match="Layer 1 head 2 has no gradient value"):
+        plasticity.generate_pruning_mask([[1.0, 2.0, 3.0], [1.0, 2.0, np.inf]], strategy="gradient")
+
+
+@pytest.mark.parametrize("strategy", ["combined", "entropy", "gradient", "random"])
+def test_a_mask_marks_what_a_plan_names(strategy):
+    mask = plasticity.generate_pruning_mask(GRADIENT, ENTROPY, prune_percent=0.5, strategy=strategy, seed=3)
+    scores = {"gradient": plasticity.HeadGrid(GRADIENT.numpy()), "entropy": plasticity.HeadGrid(ENTROPY.numpy())}
+    plan = plasticity.plan_pruning(scores, level=0.5, strategy=strategy, seed=3, min_heads=0)
+    assert set(map(tuple, mask.nonzero().tolist())) == set(plan.heads)
+    assert len(plan) == 3
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("mode", list(plasticity.PruningMode))
 def test_a_mask_is_applied_in_every_mode(mode):

@@ -150,7 +150,7 @@ def test_a_data_parallel_wrapper_is_refused_and_so_is_what_it_holds(group):
     with pytest.raises(SurgeryError, match="wrapped in DistributedDataParallel"):
         Surgeon(wrapped)
     surgeon = Surgeon(model)
-    with pytest.raises(SurgeryError):
+    with pytest.raises(SurgeryError, match="or a data-parallel wrapper around the model"):
         surgeon.prune([(0, 0)])
     del wrapped
     surgeon.prune([(0, 0)])

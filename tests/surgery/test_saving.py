@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, BertConfig, BertModel, PreTrainedModel, ViTConfig, ViTModel
 
 from neural_plasticity.anatomy.past import Past, past_of
-from neural_plasticity.errors import NotBanked
+from neural_plasticity.errors import ModelNotUsable, NotBanked
 from neural_plasticity.heads import HeadId, HeadState
 from neural_plasticity.inputs.models import load_model
 from neural_plasticity.surgery.saving import load, save
@@ -179,6 +179,45 @@ def test_opening_draws_no_random_number(tmp_path):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("mode", ["mask_forward", "gate", "remove"])
+def test_what_was_frozen_is_frozen_again(mode, tmp_path):
+    model = llama()
+    model.model.embed_tokens.requires_grad_(False)
+    surgeon = pruned(model=model, mode=mode)
+    keep(surgeon, tmp_path)
+    wanted = {name: each.requires_grad for name, each in model.named_parameters()}
+    assert {name: each.requires_grad for name, each in load(tmp_path, "cpu").named_parameters()} == wanted
+    assert not all(wanted.values())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", ["gate", "remove"])
+def test_switches_that_only_the_constructor_knows_come_back(mode, tmp_path):
+    config = BertConfig(hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=20, vocab_size=50)
+    sights = ViTConfig(hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=20, image_size=8, patch_size=4)
+    words, picture = {"input_ids": ids(2, 7)}, {"pixel_values": torch.ones(2, 3, 8, 8)}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = [
+            (BertModel(config, add_pooling_layer=False), words),
+            (ViTModel(sights, add_pooling_layer=False, use_mask_token=True), picture),
+        ]
+    for place, (model, example) in enumerate(made):
+        surgeon = pruned(model=model.eval(), mode=mode)
+        keep(surgeon, tmp_path / str(place))
+        opened = load(tmp_path / str(place), "cpu")
+        assert opened.pooler is None
+        assert alike(state(opened), state(model))
+        assert same(outputs(opened, example), outputs(model, example))
+
+
+def test_a_home_folder_is_found_both_ways(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    keep(pruned(), "~/operated")
+    assert (tmp_path / "operated" / "plasticity.json").exists()
+    assert alike(state(load("~/operated", "cpu")), state(pruned().model))
+
+
 # --- plain transformers --------------------------------------------------------------------------------------------
 
 
@@ -190,6 +229,8 @@ def test_plain_transformers_refuses_an_operated_folder(mode, tmp_path):
         with pytest.raises(ValueError, match="neural_plasticity"):
             opens.from_pretrained(tmp_path)
     assert not (tmp_path / "model.safetensors").exists()
+    with pytest.raises(ModelNotUsable, match=r"heads were operated on; open it by neural_plasticity\.load\.$"):
+        load_model(str(tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "t5"])

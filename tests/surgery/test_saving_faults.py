@@ -170,6 +170,14 @@ def test_a_checkpoint_of_somebody_else_is_not_written_over(tmp_path):
         load(tmp_path)
 
 
+def test_a_model_that_its_config_does_not_describe_is_refused_before_anything_is_written(tmp_path):
+    surgeon = pruned()
+    surgeon.model.lm_head = torch.nn.Linear(36, 7, bias=False)
+    with pytest.raises(SurgeryError, match=r"cannot be built again from its config, which leaves lm_head\.weight otherwise"):
+        keep(surgeon, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_cannot_save_to_a_folder_at_once(tmp_path):
     with saving._held(tmp_path), pytest.raises(SurgeryError, match="Another process is saving"):
         keep(pruned(), tmp_path)
@@ -177,8 +185,9 @@ def test_two_cannot_save_to_a_folder_at_once(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SurgeryError, match="cannot be saved"):
-        keep(pruned(), tmp_path / "file")
+    for place in (tmp_path / "file", tmp_path / "zero\0byte"):
+        with pytest.raises(SurgeryError, match="cannot be saved"):
+            keep(pruned(), place)
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +252,9 @@ def test_a_manifest_that_is_none_is_refused(content, folder):
         {"anatomy": {}},
         {"config": {"hidden_size": "wide"}},
         {"tied": {"lm_head.weight": "none"}},
+        {"frozen": ["lm_head.wait"]},
+        {"kept": [{"parameter": "lm_head.weight", "axis": 0, "places": "0:99999999999999"}]},
+        {"switches": {"trust_remote_code": True}},
         {"files": {"weights": {"name": "../weights.safetensors", "bytes": 1, "sha256": ""}}},
     ],
 )

@@ -132,6 +132,8 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase | None:
 def _not_loaded(name: str, fault: Exception) -> ModelNotUsable:
     if "ignore_mismatched_sizes" in str(fault):
         return ModelNotUsable(f"The weights of the model {name!r} have other shapes than its config says; name a sound checkpoint.")
+    if "model type `neural_plasticity`" in str(fault):
+        return ModelNotUsable(f"{name} holds a model whose heads were operated on; open it by neural_plasticity.load.")
     return ModelNotUsable(
         f"The model {name!r} cannot be loaded ({said(fault)}); check the name or folder, and the connection to the hub."
     )

@@ -33,7 +33,7 @@ class Body:
 
     def attach(self, optimizers: Sequence[Optimizer]) -> None:
         """Cut and grow these optimizers' moments too."""
-        self._weights = Weights(self._model, optimizers)
+        self._weights.attach(optimizers)
 
     def require_settled(self) -> None:
         """A refusal while a graph still holds the weights: its backward pass would meet others."""
@@ -41,7 +41,8 @@ class Body:
             held: Any = parameter
             if held._use_count() > 2:  # one is the module's, one the node that gradients flow into
                 raise SurgeryError(
-                    f"A graph still holds {name}: a loss was computed and its backward pass has not run; run it, or drop the loss."
+                    f"A graph still holds {name}: a loss was computed and its backward pass has not run; run it, or drop the loss, "
+                    "or a data-parallel wrapper around the model."
                 )
 
     def put_to_sleep(self, heads: Sequence[HeadId], mode: PruningMode, counted: bool = True) -> None:
@@ -92,30 +93,24 @@ class Body:
     def state(self) -> dict[str, Any]:
         """Everything that an operation may change."""
         past = self._past
-        modules = {name: self._model.get_submodule(name) for name in self._touchable()}
         return {
             "weights": self._weights.state(),
             "past": {name: copy(value) for name, value in vars(past).items()},
-            "modules": {name: _attributes(module) for name, module in modules.items()},
+            "modules": {module: _attributes(module) for module in self._model.modules()},  # all, for hooks and modes of passes
             "configs": [(config, getattr(config, _IMPLEMENTATION)) for config in configs_of(self._model)],
             "remembered": past_of(self._model),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put everything back as it was."""
-        for name, attributes in state["modules"].items():
-            _put_back(self._model.get_submodule(name), attributes)
+        for module, attributes in state["modules"].items():
+            _put_back(module, attributes)
         self._weights.restore(state["weights"])
         for name, value in state["past"].items():
-            setattr(self._past, name, value)
+            setattr(self._past, name, copy(value))
         for config, implementation in state["configs"]:
             setattr(config, _IMPLEMENTATION, implementation)
         remember(self._model, state["remembered"])
-
-    def _touchable(self) -> list[str]:
-        """Every module that an operation may change attributes of."""
-        found = {each.module: None for site in self._past.anatomy for each in site.slices}
-        return ["", *found, *(site.name for site in self._past.anatomy)]
 
     def _kept(self, part: Part) -> tuple[int, ...] | None:
         return self._past.kept.get((part.parameter, part.axis))
@@ -245,4 +240,4 @@ def _put_back(module: nn.Module, attributes: Mapping[str, Any]) -> None:
             module.__dict__[name].clear()
             module.__dict__[name].update(value)
         else:
-            module.__dict__[name] = value
+            module.__dict__[name] = copy(value) if isinstance(value, dict) else value  # the state may be put back again

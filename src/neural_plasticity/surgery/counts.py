@@ -84,6 +84,11 @@ def _original(module: nn.Module, name: str) -> int:
     return kept.setdefault(name, getattr(module, name))
 
 
+def is_counted_anew(module: nn.Module) -> bool:
+    """Whether a module reads other numbers of heads than it was built with."""
+    return _ORIGINALS in module.__dict__
+
+
 def clear_originals(module: nn.Module) -> None:
     """Forget what attributes held, once they hold it again."""
     module.__dict__.pop(_ORIGINALS, None)
@@ -91,10 +96,7 @@ def clear_originals(module: nn.Module) -> None:
 
 def underlying(config: PreTrainedConfig) -> PreTrainedConfig:
     """The config behind a view, or the config itself."""
-    try:
-        return object.__getattribute__(config, "_plasticity_base")
-    except AttributeError:
-        return config
+    return getattr(config, "_plasticity_base", config)
 
 
 def view_of(base: PreTrainedConfig, overrides: Mapping[str, int]) -> PreTrainedConfig:
@@ -105,6 +107,11 @@ def view_of(base: PreTrainedConfig, overrides: Mapping[str, int]) -> PreTrainedC
     return view
 
 
+_VIEWS_OWN = frozenset(
+    ("_plasticity_base", "_plasticity_overrides", "__class__", "__dict__", "__deepcopy__", "__reduce__", "__reduce_ex__")
+)
+
+
 @cache
 def _view_class(kind: type[PreTrainedConfig]) -> Any:
     class View(kind):  # type: ignore[misc,valid-type]
@@ -112,13 +119,11 @@ def _view_class(kind: type[PreTrainedConfig]) -> Any:
             object.__init_subclass__(**options)
 
         def __getattribute__(self, name: str) -> Any:
-            own = object.__getattribute__(self, "__dict__")
-            if name in ("_plasticity_base", "_plasticity_overrides"):
-                return own[name]
-            if name in ("__class__", "__dict__", "__deepcopy__", "__reduce__", "__reduce_ex__"):
-                return object.__getattribute__(self, name)
-            overrides = own["_plasticity_overrides"]
-            return overrides[name] if name in overrides else getattr(own["_plasticity_base"], name)
+            whole = super().__getattribute__  # not that of object, which torch.compile cannot follow
+            if name in _VIEWS_OWN:
+                return whole(name)
+            overrides = whole("_plasticity_overrides")
+            return overrides[name] if name in overrides else getattr(whole("_plasticity_base"), name)
 
         def __setattr__(self, name: str, value: Any) -> None:
             setattr(underlying(self), name, value)

@@ -13,6 +13,8 @@ from neural_plasticity.anatomy.past import Axis, Piece
 
 Places = tuple[int, ...]
 
+GATE = "plasticity_gate"  # the one sort of parameter that an operation brings: learnable factors of heads
+
 
 class Weights:
     """A model's parameters and what optimizers hold for them, cut and grown along one axis at a time.
@@ -23,6 +25,11 @@ class Weights:
 
     def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer] = ()) -> None:
         self._model, self._optimizers = model, optimizers
+        self._written: set[str] = set()  # ever, by name: only these can need to be put back
+
+    def attach(self, optimizers: Sequence[Optimizer]) -> None:
+        """Cut and grow these optimizers' moments from now on, and no others."""
+        self._optimizers = optimizers
 
     def size(self, axis: Axis) -> int:
         """How long an axis is now."""
@@ -69,11 +76,11 @@ class Weights:
         """Put everything back as it was."""
         for name, data in state["data"].items():
             parameter = self._model.get_parameter(name)
-            if parameter.data is not data:
+            if name in self._written or name.endswith(GATE):
                 swap(parameter, data)
+                for axis in range(data.dim()):
+                    self._tell_module((name, axis), data.shape[axis])
             parameter.grad = state["grads"][name]
-            for axis in range(data.dim()):
-                self._tell_module((name, axis), data.shape[axis])
         for optimizer, moments in zip(self._optimizers, state["moments"], strict=True):
             for key, value in moments.items():
                 optimizer.state[key].clear()
@@ -92,6 +99,7 @@ class Weights:
     def _replace(self, name: str, which: str, fresh: Tensor) -> None:
         parameter = self._model.get_parameter(name)
         if not which:
+            self._written.add(name)
             swap(parameter, fresh)
             return
         number, _, key = which.partition(".")

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from neural_plasticity.errors import SettingNotUsable
 from neural_plasticity.heads import HeadGrid, HeadId
+from neural_plasticity.selection.pruning import plan_pruning
+from neural_plasticity.selection.strategies import strategy_of
 from neural_plasticity.surgery.modes import PruningMode
 from neural_plasticity.surgery.surgeon import Surgeon
 
-ENTROPY_SHARE = 0.6  # of the ranks that are combined; the gradient has the rest
-STRATEGIES = ("combined", "entropy", "gradient", "random")
+STRATEGIES = ("combined", "entropy", "gradient", "random")  # those that two grids are enough for
 
 
 def generate_pruning_mask(
@@ -22,30 +23,21 @@ def generate_pruning_mask(
 
     Values are layers × heads, NaN where no head is. `combined` ranks heads by both and weighs entropy by 0.6.
     """
-    gradient = _grid(grad_norm_values, "grad_norm_values")
+    grids = {"gradient": _grid(grad_norm_values, "grad_norm_values")}
     if strategy not in STRATEGIES:
         raise SettingNotUsable(f"There is no strategy {strategy!r} for a mask; choose one of {', '.join(STRATEGIES)}.")
     if not 0 <= prune_percent <= 1:
         raise SettingNotUsable(f"prune_percent is {prune_percent}; it is a share of all heads, from 0 to 1.")
-    there = ~np.isnan(gradient)
-    order = gradient
-    if strategy in ("combined", "entropy"):
-        if entropy_values is None:
-            raise SettingNotUsable(f"The strategy {strategy} needs entropy_values; pass them, or choose gradient.")
-        entropy = _grid(entropy_values, "entropy_values")
-        if entropy.shape != gradient.shape or bool(np.isnan(entropy[there]).any()):
-            raise SettingNotUsable(
-                f"entropy_values has shape {entropy.shape} and grad_norm_values {gradient.shape}; give both, of the same heads."
-            )
-        order = -entropy
-        if strategy == "combined":
-            order = ENTROPY_SHARE * _ranks(-entropy, there) + (1 - ENTROPY_SHARE) * _ranks(gradient, there)
-    elif strategy == "random":
-        order = np.random.default_rng(seed).random(gradient.shape)
-    chosen = np.argsort(np.where(there, order, np.inf), axis=None, kind="stable")[: int(prune_percent * there.sum() + 1e-9)]
-    mask = np.zeros(gradient.size, dtype=bool)
-    mask[chosen] = True
-    return torch.from_numpy(mask.reshape(gradient.shape))
+    there = ~np.isnan(grids["gradient"])
+    if "entropy" in strategy_of(strategy).signals:
+        grids["entropy"] = _of_the_same_heads(entropy_values, there, strategy)
+    count = int(prune_percent * there.sum() + 1e-9)  # never more than the share, but for 0.3 of 10
+    heads = [HeadId(layer, head) for layer, head in np.argwhere(there).tolist()]
+    mask = torch.zeros(there.shape, dtype=torch.bool)
+    if heads:
+        for head in plan_pruning(grids, count=count, strategy=strategy, seed=seed, min_heads=0, heads=heads).heads:
+            mask[head] = True
+    return mask
 
 
 def apply_pruning_mask(model: nn.Module, pruning_mask: Any, mode: str = PruningMode.ZERO_WEIGHTS) -> list[tuple[int, int]]:
@@ -69,10 +61,12 @@ def _grid(values: Any, name: str) -> np.ndarray[Any, Any]:
     return grid
 
 
-def _ranks(values: np.ndarray[Any, Any], there: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The place of each value among all, the mean place where several are alike."""
-    found = np.full(values.shape, np.nan)
-    known = values[there]
-    ordered = np.sort(known)
-    found[there] = (np.searchsorted(ordered, known, "left") + np.searchsorted(ordered, known, "right") - 1) / 2
-    return found
+def _of_the_same_heads(values: Any, there: np.ndarray[Any, Any], strategy: str) -> np.ndarray[Any, Any]:
+    if values is None:
+        raise SettingNotUsable(f"The strategy {strategy} needs entropy_values; pass them, or choose gradient.")
+    entropy = _grid(values, "entropy_values")
+    if entropy.shape != there.shape or bool(np.isnan(entropy[there]).any()):
+        raise SettingNotUsable(
+            f"entropy_values has shape {entropy.shape} and grad_norm_values {there.shape}; give both, of the same heads."
+        )
+    return entropy

@@ -14,11 +14,10 @@ from torch.nn.modules.module import Module
 
 from neural_plasticity.anatomy.past import Past
 from neural_plasticity.anatomy.sites import Site
-from neural_plasticity.surgery.cut import located
+from neural_plasticity.surgery.cut import GATE, located
 
 MASK = "plasticity_mask"  # a factor for each feature that the projection reads
-GATE = "plasticity_gate"  # a learnable factor for each original head, and a last one of 1 for what is no head's
-OWNER = "plasticity_owner"  # which of these each feature is multiplied by
+OWNER = "plasticity_owner"  # which entry of its gate each feature is multiplied by, the one behind the last head's being 1
 
 
 def scaled(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from neural_plasticity.surgery.modes import PruningMode
 
 MANIFEST = "plasticity.json"
 SCHEMA = 1
+MOST_PLACES = 50_000_000  # rows and columns of heads; a model of 70 billion parameters has a tenth of that
 OURS = re.compile(r"(?:weights|buffers|bank)-[0-9a-f]{32}\.safetensors")
 
 # What a manifest that was cut short or written over by somebody else raises where it is understood.
@@ -49,6 +50,7 @@ def described(model: nn.Module, past: Past, banked: bool) -> dict[str, Any]:
         "forgotten": _listed(past.forgotten | lost),
         "woken": _listed(past.woken),
         "counted": past.counted,
+        "frozen": sorted(name for name, each in model.named_parameters() if each.is_floating_point() and not each.requires_grad),
         "forms": sorted(past.forms.items()),
         "kept": [{"parameter": name, "axis": axis, "places": ranges(places)} for (name, axis), places in past.kept.items()],
         "bank": [
@@ -60,7 +62,10 @@ def described(model: nn.Module, past: Past, banked: bool) -> dict[str, Any]:
 
 def past_from(manifest: Mapping[str, Any]) -> Past:
     """The past that a manifest tells of, its bank's pieces still empty."""
+    _require_small([manifest[part] for part in ("anatomy", "kept", "bank")])
     past = Past(Anatomy.from_dict(manifest["anatomy"]))
+    if any(site.heads != len(site.groups) for site in past.anatomy):
+        raise ValueError("heads without groups")
     known = set(past.anatomy.heads)
     past.modes = {head: PruningMode(mode).value for mode, heads in manifest["modes"].items() for head in _heads(heads)}
     past.forgotten, past.woken = set(_heads(manifest["forgotten"])), set(_heads(manifest["woken"]))
@@ -71,6 +76,13 @@ def past_from(manifest: Mapping[str, Any]) -> Past:
     past.kept = {(each["parameter"], each["axis"]): _indices(each["places"]) for each in manifest["kept"]}
     past.bank = {Part(each["parameter"], each["axis"], _indices(each["indices"])): {} for each in manifest["bank"]}
     return past
+
+
+def _require_small(parts: Any) -> None:
+    """Ranges are short to write and long to hold: a refusal before they are spelled out."""
+    spans = re.findall(r"(\d+):(\d+)", json.dumps(parts))
+    if sum(max(0, int(stop) - int(start)) for start, stop in spans) > MOST_PLACES:
+        raise ValueError("more places than any model has")
 
 
 def config_from(manifest: Mapping[str, Any], kind: type[PreTrainedConfig]) -> PreTrainedConfig:

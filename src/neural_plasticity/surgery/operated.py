@@ -51,11 +51,11 @@ def _named_again(module: nn.Module, arguments: Any) -> None:
 
 def _name(root: nn.Module, wanted: bool) -> None:
     for config in configs_of(root):
-        base = getattr(config, _IMPLEMENTATION) or "eager"
-        plain = base.removeprefix(OPERATED)
-        setattr(
-            config, _IMPLEMENTATION, _registered(plain) if wanted else plain if base != plain else getattr(config, _IMPLEMENTATION)
-        )
+        named = getattr(config, _IMPLEMENTATION)
+        plain = (named or "eager").removeprefix(OPERATED)
+        new = _registered(plain) if wanted else plain if plain != (named or "eager") else named
+        if new != named:  # else a compiled graph would write, too
+            setattr(config, _IMPLEMENTATION, new)
 
 
 def _registered(base: str) -> str:

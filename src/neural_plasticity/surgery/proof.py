@@ -24,10 +24,10 @@ class Proof:
 
     def __init__(self, model: nn.Module, example: Mapping[str, Any] | None = None) -> None:
         self._model = model
-        self._passes: dict[str, Callable[[], list[Tensor]]] = {}
+        self._passes: dict[str, tuple[Callable[..., list[Tensor]], dict[str, Any]]] = {}  # and no closures, so that copies copy
         for batch in [dict(example)] if example is not None else example_batches(model):
             placed = on_device_of(model, batch)
-            if self._runs("prefill", lambda placed=placed: _floats(model(**placed))):
+            if self._runs("prefill", _floats_of, placed):
                 self._add_others(placed)
                 return
         raise SurgeryError(
@@ -37,15 +37,15 @@ class Proof:
     def outputs(self) -> Outputs:
         """What the model gives in every pass, now."""
         with _as_in_use(self._model):
-            return {name: run() for name, run in self._passes.items()}
+            return {name: run(self._model, batch) for name, (run, batch) in self._passes.items()}
 
     def compare(self, expected: Outputs, what: str) -> float:
         """The largest difference from what was expected, as a share of the largest output; a refusal where it is too large."""
         worst = 0.0
-        for name, run in self._passes.items():
+        for name, (run, batch) in self._passes.items():
             try:
                 with _as_in_use(self._model):
-                    found = run()
+                    found = run(self._model, batch)
             except UNFIT as fault:
                 raise ProofFailed(
                     f"{what} was undone: {name} failed ({said(fault)}), so {type(self._model).__name__} counts heads in a way of "
@@ -60,15 +60,16 @@ class Proof:
             worst = max(worst, difference)
         return worst
 
-    def _runs(self, name: str, run: Callable[[], list[Tensor]]) -> bool:
-        """Keep a pass that the model can run."""
+    def _runs(self, name: str, run: Callable[..., list[Tensor]], batch: dict[str, Any]) -> bool:
+        """Keep a pass that the model can run, and that shows something."""
         try:
             with _as_in_use(self._model):
-                run()
+                shown = run(self._model, batch)
         except UNFIT:
             return False
-        self._passes[name] = run
-        return True
+        if shown:
+            self._passes[name] = run, batch
+        return bool(shown)
 
     def _add_others(self, batch: dict[str, Any]) -> None:
         ids, named = batch.get("input_ids"), inspect.signature(self._model.forward).parameters
@@ -77,24 +78,36 @@ class Proof:
         if "attention_mask" in named:
             mask = torch.ones_like(ids)
             mask[0, : ids.shape[1] // 2] = 0
-            self._runs("a left-padded batch", lambda: _floats(self._model(**batch | {"attention_mask": mask}), mask))
+            self._runs("a left-padded batch", _unpadded, batch | {"attention_mask": mask})
         if "past_key_values" in named and "use_cache" in named:
-            self._runs("cached decoding", lambda: list(_decoded(self._model, batch)))
+            self._runs("cached decoding", _decoded, batch)
 
 
-def _decoded(model: nn.Module, batch: Mapping[str, Any]) -> Iterator[Tensor]:
+def _floats_of(model: nn.Module, batch: Mapping[str, Any]) -> list[Tensor]:
+    """What a model gives for a batch."""
+    return _floats(model(**batch))
+
+
+def _unpadded(model: nn.Module, batch: Mapping[str, Any]) -> list[Tensor]:
+    """What a model gives for what is no padding."""
+    return _floats(model(**batch), batch["attention_mask"])
+
+
+def _decoded(model: nn.Module, batch: Mapping[str, Any]) -> list[Tensor]:
     """What a model gives for its last tokens when each is decoded with the cache of those before."""
     name = "decoder_input_ids" if "decoder_input_ids" in batch else "input_ids"
     ids: Tensor = batch[name]
     begun = ids.shape[1] - DECODED
     rest = {key: value for key, value in batch.items() if key not in (name, "use_cache")}
     outputs = model(**rest, **{name: ids[:, :begun]}, use_cache=True)
+    found: list[Tensor] = []
     for place in range(begun, ids.shape[1]):
         cache = outputs.past_key_values
         if cache is None:
-            return
+            break
         outputs = model(**rest, **{name: ids[:, place : place + 1]}, use_cache=True, past_key_values=cache)
-        yield _floats(outputs)[0]
+        found.append(_floats(outputs)[0])
+    return found
 
 
 @contextmanager
@@ -117,7 +130,8 @@ def _floats(outputs: Any, mask: Tensor | None = None) -> list[Tensor]:
 def _difference(ours: Tensor, theirs: Tensor) -> float:
     if ours.shape != theirs.shape:
         return float("inf")
-    if not theirs.numel():
-        return 0.0
-    size = float(theirs.abs().amax())
-    return float((ours - theirs).abs().amax()) / size if size else float(ours.abs().amax())
+    alike = (ours == theirs) | (ours.isnan() & theirs.isnan())  # what a model gives as infinite or as no number, too
+    finite = theirs[theirs.isfinite()]
+    size = float(finite.abs().amax()) if finite.numel() else 0.0
+    apart = float((ours - theirs)[~alike].abs().amax()) if not alike.all() else 0.0
+    return apart / size if size else apart

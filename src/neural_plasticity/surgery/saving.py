@@ -19,22 +19,21 @@ from typing import Any, cast
 import torch
 import transformers
 from filelock import FileLock, Timeout
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load as parse
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
-from transformers.initialization import no_init_weights
 
-from neural_plasticity.anatomy.past import Past, remember
+from neural_plasticity.anatomy.past import Past, past_of, remember
 from neural_plasticity.environment.devices import choose_device, choose_dtype
 from neural_plasticity.errors import ModelNotUsable, SurgeryError, said
 from neural_plasticity.surgery.body import Body
 from neural_plasticity.surgery.cut import Weights
 from neural_plasticity.surgery.gating import GATE
-from neural_plasticity.surgery.manifest import MANIFEST, MISREAD, OURS, config_from, described, misread, past_from, read_manifest
+from neural_plasticity.surgery.manifest import MANIFEST, MISREAD, OURS, described, misread, past_from, read_manifest
 from neural_plasticity.surgery.modes import PruningMode
+from neural_plasticity.surgery.skeleton import UNBUILT, built, switches_for
 
 CONFIG, PLAIN_WEIGHTS, GENERATION = "config.json", "model.safetensors", "generation_config.json"
 LOCK = ".saving.lock"
@@ -55,10 +54,11 @@ def save(model: nn.Module, past: Past, folder: str | Path, *, bank: bool = True)
     _require_of_transformers(model)
     weights, tied = _weights(model)
     manifest = described(model, past, bank) | {"tied": tied}
+    manifest["switches"] = switches_for(manifest, _entries(weights, tied))
     groups = {"weights": weights, "buffers": _buffers(model), "bank": _pieces(past) if bank else {}}
     plain = not _is_structured(past) and set(tied) <= set(getattr(model, "all_tied_weights_keys", {}))
     beside = _beside(manifest) if plain else {CONFIG: _REFUSAL}
-    place = Path(folder)
+    place = Path(folder).expanduser()
     with _held(place):
         fresh: list[Path] = []
         try:
@@ -87,15 +87,31 @@ def is_saved(folder: str | Path) -> bool:
 
 def load(folder: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> nn.Module:
     """The model that was saved there, in evaluation mode, with its past on it; on the best device, in the dtype it had."""
-    place = Path(folder)
+    place = Path(folder).expanduser()
     chosen = choose_device(device)
     wanted = None if dtype is None else choose_dtype(chosen, str(dtype))
     manifest, tensors = _read(place)
     try:
         model = _rebuilt(place, manifest, tensors, wanted)
-    except (*MISREAD, ImportError, OSError, RuntimeError, StrictDataclassError) as fault:
+    except (*UNBUILT, OSError) as fault:
         raise misread(place, fault) from fault
     return model.to(chosen).eval()
+
+
+def load_into(model: nn.Module, folder: str | Path) -> None:
+    """Let an untouched model become what was saved there, of the same architecture; whatever holds its modules still does."""
+    place = Path(folder)
+    manifest, tensors = _read(place)
+    device, training = next(model.parameters()).device, {module: module.training for module in model.modules()}
+    if past_of(model) is not None:
+        raise SurgeryError(f"{type(model).__name__} has been operated on, so nothing can be loaded into it; make it anew.")
+    try:
+        _rebuilt(place, manifest, tensors, whole=model)
+    except (*MISREAD, RuntimeError) as fault:
+        raise misread(place, fault) from fault
+    model.to(device)
+    for module, mode in training.items():
+        module.training = mode
 
 
 # --- what is written -----------------------------------------------------------------------------------------------
@@ -110,6 +126,11 @@ def _weights(model: nn.Module) -> tuple[Tensors, dict[str, str]]:
         names.setdefault(id(state[name]), name)
     tied = {name: names[id(tensor)] for name, tensor in state.items() if names[id(tensor)] != name}
     return _apart({name: tensor for name, tensor in state.items() if name not in tied}), tied
+
+
+def _entries(weights: Tensors, tied: Mapping[str, str]) -> Tensors:
+    """Each weight under each of its names."""
+    return weights | {name: weights[first] for name, first in tied.items()}
 
 
 def _buffers(model: nn.Module) -> Tensors:
@@ -171,7 +192,7 @@ def _held(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise SurgeryError(f"Another process is saving to {folder} now; wait until it is done, or name another folder.") from None
-    except OSError as fault:
+    except (OSError, ValueError) as fault:  # a name with a zero byte is a wrong value
         raise _not_saved(folder, fault) from fault
     try:
         yield
@@ -299,19 +320,27 @@ def _read_tensors(folder: Path, entry: Mapping[str, Any]) -> Tensors:
         raise ModelNotUsable(f"{path} cannot be read ({said(fault)}); restore it from a copy.") from fault
 
 
-def _rebuilt(folder: Path, manifest: Mapping[str, Any], tensors: Mapping[str, Tensors], dtype: torch.dtype | None) -> nn.Module:
-    """The model of a manifest: as its config says, cut as its past says, its weights in their places."""
+def _rebuilt(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    tensors: Mapping[str, Tensors],
+    dtype: torch.dtype | None = None,
+    whole: nn.Module | None = None,
+) -> nn.Module:
+    """The model of a manifest: whole as its config says, or as it is given, cut as its past says, its weights in their places."""
     past = past_from(manifest)
     _fill_bank(past, tensors.get("bank", {}))
-    model: Any = _built(manifest)
+    model: Any = built(manifest) if whole is None else whole
     weights = {name: _in_dtype(tensor, dtype) for name, tensor in tensors.get("weights", {}).items()}
     for axis, places in past.kept.items():
         Weights(model).refit(axis, None, places)
-    entries = weights | {name: weights[first] for name, first in manifest["tied"].items()}
+    entries = _entries(weights, manifest["tied"])
     made = {id(tensor): nn.Parameter(tensor, requires_grad=tensor.is_floating_point()) for tensor in weights.values()}
     _put(folder, model, entries, made, lambda name: not name.endswith(GATE))
     Body(model, past).settle()
     _put(folder, model, entries, made, lambda name: name.endswith(GATE))
+    for name in manifest.get("frozen", ()):
+        model.get_parameter(name).requires_grad_(False)
     for name, tensor in tensors.get("buffers", {}).items():
         module, _, leaf = name.rpartition(".")
         model.get_submodule(module)._buffers[leaf] = tensor
@@ -330,25 +359,6 @@ def _fill_bank(past: Past, tensors: Tensors) -> None:
         pieces[int(number)][name] = tensor
     if not all("" in piece for piece in pieces):
         raise ValueError("pieces that the bank lacks")
-
-
-def _built(manifest: Mapping[str, Any]) -> nn.Module:
-    """The untouched model of a config, its parameters without memory of their own."""
-    kind = getattr(transformers, manifest["class"], None)
-    if not isinstance(kind, type) or not issubclass(kind, PreTrainedModel) or kind.config_class is None:
-        version = f"transformers {manifest['config'].get('transformers_version')}"
-        raise ModelNotUsable(
-            f"transformers {transformers.__version__} has no class {manifest['class']}; install {version}, which saved it."
-        )
-    with torch.random.fork_rng(devices=[]), no_init_weights():
-        model = cast("nn.Module", kind._from_config(config_from(manifest, kind.config_class)))
-    empty: dict[nn.Parameter, nn.Parameter] = {}
-    for module in model.modules():
-        for leaf, parameter in module._parameters.items():
-            if parameter is not None:
-                fresh = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
-                module._parameters[leaf] = empty.setdefault(parameter, fresh)
-    return model
 
 
 def _put(folder: Path, model: nn.Module, entries: Tensors, made: Mapping[int, nn.Parameter], which: Callable[[str], bool]) -> None:

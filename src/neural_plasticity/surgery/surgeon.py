@@ -1,18 +1,21 @@
 """`Surgeon`: puts heads of a model to sleep and wakes them, with a proof for everything it does."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from traceback import clear_frames
+from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.anatomy.past import Past, past_of, remember
-from neural_plasticity.anatomy.sites import Anatomy
-from neural_plasticity.anatomy.taps import original
+from neural_plasticity.anatomy.sites import Anatomy, Site
 from neural_plasticity.errors import NotBanked, NotRemovable, SettingNotUsable, SurgeryError
 from neural_plasticity.heads import HeadId, HeadState
+from neural_plasticity.surgery.admission import admitted, batch_of, heads_named, merged, optimizers_of, require_fitting, unwritable
 from neural_plasticity.surgery.body import Body
 from neural_plasticity.surgery.emptied import forms
 from neural_plasticity.surgery.gating import masked_for_now
@@ -22,6 +25,9 @@ from neural_plasticity.surgery.report import Report, report
 from neural_plasticity.surgery.saving import save
 
 Heads = Iterable[tuple[int, int]]
+Done = TypeVar("Done")
+
+_WRITING = (PruningMode.REMOVE, PruningMode.COMPRESSED, PruningMode.ZERO_WEIGHTS)  # whose heads come back from the bank alone
 
 
 class Surgeon:
@@ -32,14 +38,11 @@ class Surgeon:
     """
 
     def __init__(self, model: nn.Module, *, anatomy: Anatomy | None = None, example: Mapping[str, Any] | None = None) -> None:
-        root = original(model)
-        if root is not model and type(model).__name__ != "OptimizedModule":
-            raise SurgeryError(
-                f"The model is wrapped in {type(model).__name__}, which keeps account of its weights; operate before wrapping it."
-            )
-        self.model = root
-        self._past = past_of(root) or Past(anatomy or dissect(root, None if example is None else dict(example)))
-        self._proof = Proof(root, example)
+        self.model = root = admitted(model)
+        own = None if example is None else batch_of(example)
+        self._past = past_of(root) or Past(dissect(root, own) if anatomy is None else anatomy)
+        require_fitting(root, self.anatomy)
+        self._proof = Proof(root, own)
         self._body = Body(root, self._past)
 
     @property
@@ -59,7 +62,7 @@ class Surgeon:
 
     def attach(self, *optimizers: Any) -> None:
         """Let these optimizers' moments be cut, kept and put back along with the weights."""
-        self._body.attach([getattr(each, "optimizer", each) for each in optimizers])
+        self._body.attach(optimizers_of(self.model, optimizers))
 
     def prune(self, heads: Heads, mode: str = PruningMode.REMOVE) -> float:
         """Put heads to sleep; the largest difference that the proof saw, as a share of the largest output."""
@@ -67,35 +70,46 @@ class Surgeon:
         chosen = self._awake(heads)
         real = PruningMode.REMOVE if wanted is PruningMode.COMPRESSED else wanted
         self._require_possible(chosen, real)
-        emptied = [self.anatomy[layer] for layer in self._emptied_by(chosen)] if real is PruningMode.REMOVE else []
-        with masked_for_now(self.model, self._past, _by_layer(chosen)), forms(self.model, emptied) as seen:
-            expected = self._proof.outputs()
-        self._past.forms.update(seen)
-        difference = self._put_to_sleep(chosen, real, expected)
-        if wanted is PruningMode.COMPRESSED:
-            self.forget(chosen)
-        return difference
+        return self._whole(lambda: self._pruned(chosen, real, forgotten=wanted is PruningMode.COMPRESSED))
 
     def revive(self, heads: Heads) -> float:
         """Wake heads, all that they were made of in its place, bit for bit; the largest difference that the proof saw."""
-        chosen = sorted({HeadId(*head) for head in heads})
+        chosen = heads_named(heads)
         self._require_dormant(chosen)
+        require_fitting(self.model, self.anatomy)
+        for layer in sorted({head.layer for head in chosen if self._past.modes[head] in _WRITING}):
+            if why := merged(self.model, self.anatomy[layer]):
+                raise SurgeryError(f"Layer {layer}: {why}")
         self._body.require_settled()
-        expected = self._proof.outputs()
-        with self._undone_on_failure():
-            self._body.wake(chosen)
-            with masked_for_now(self.model, self._past, _by_layer(chosen)):
-                return self._proof.compare(expected, f"Reviving {_named(chosen)}")
+        return self._whole(lambda: self._revived(chosen))
 
     def forget(self, heads: Heads | None = None) -> None:
         """Let go of sleeping heads for good, and of the memory that they take; of all if none are named."""
-        chosen = self.dormant if heads is None else sorted({HeadId(*head) for head in heads})
+        chosen = self.dormant if heads is None else heads_named(heads)
         self._require_dormant(chosen)
-        self._past.forgotten.update(chosen)
-        self._body.forget()
+        self._whole(lambda: self._forgotten(chosen))
+
+    def refusals(self, mode: str = PruningMode.REMOVE) -> dict[HeadId, str]:
+        """The heads that cannot be put to sleep in this mode, and why."""
+        wanted = mode_of(mode)
+        reasons = {site: _refusal(self.model, site, wanted) for site in self.anatomy}
+        return {HeadId(site.layer, head): reason for site, reason in reasons.items() if reason for head in range(site.heads)}
+
+    @contextmanager
+    def awakened(self) -> Iterator[list[HeadId]]:
+        """Every sleeping head awake until the block ends, whatever its mode; then all is as it was, bit for bit."""
+        asleep, before = self.dormant, self._body.state()
+        try:
+            if asleep:
+                self.revive(asleep)
+            yield asleep
+        finally:
+            self._body.restore(before)
 
     def report(self, tokens: int = 512) -> Report:
         """What the removed heads save: parameters, bytes, cache, attention work for a text of so many tokens."""
+        if tokens < 1:
+            raise SettingNotUsable(f"tokens={tokens} is no length of a text; name a whole number from 1.")
         return report(self.model, self._past, tokens)
 
     def save(self, folder: str | Path, *, bank: bool = True) -> None:
@@ -105,26 +119,53 @@ class Surgeon:
     @contextmanager
     def trial(self, heads: Heads, mode: str = PruningMode.REMOVE) -> Iterator["Surgeon"]:
         """Heads put to sleep until the block ends."""
-        chosen = self._awake(heads)
-        self.prune(chosen, mode)
-        woken = set(self._past.woken)
+        if mode_of(mode) is PruningMode.COMPRESSED:
+            raise SettingNotUsable("mode='compressed' forgets the heads that a trial is to wake again; use mode='remove'.")
+        chosen, woken = self._awake(heads), set(self._past.woken)
         try:
+            self.prune(chosen, mode)
             yield self
         finally:
-            back = [head for head in chosen if head in self.dormant]
-            if back:
-                self.revive(back)
-            self._past.woken = woken
-            self._mark()
+            try:
+                self._end_trial(chosen, woken)
+            except KeyboardInterrupt:
+                self._end_trial(chosen, woken)
+                raise
+
+    def _end_trial(self, chosen: list[HeadId], woken: set[HeadId]) -> None:
+        """The heads of a trial as they were before it."""
+        back = [head for head in chosen if head in self.dormant]
+        if back:
+            self.revive(back)
+        self._past.woken = self._past.woken.difference(chosen) | woken.intersection(chosen)
+        self._mark()
+
+    def _pruned(self, chosen: list[HeadId], mode: PruningMode, forgotten: bool) -> float:
+        emptied = [self.anatomy[layer] for layer in self._emptied_by(chosen)] if mode is PruningMode.REMOVE else []
+        with masked_for_now(self.model, self._past, _by_layer(chosen)), forms(self.model, emptied) as seen:
+            expected = self._proof.outputs()
+        self._past.forms.update(seen)
+        difference = self._put_to_sleep(chosen, mode, expected)
+        if forgotten:
+            self._forgotten(chosen)
+        return difference
+
+    def _revived(self, chosen: list[HeadId]) -> float:
+        expected = self._proof.outputs()
+        self._body.wake(chosen)
+        with masked_for_now(self.model, self._past, _by_layer(chosen)):
+            return self._proof.compare(expected, f"Reviving {_named(chosen)}")
+
+    def _forgotten(self, chosen: list[HeadId]) -> None:
+        self._past.forgotten.update(chosen)
+        self._body.forget()
 
     def _put_to_sleep(self, chosen: list[HeadId], mode: PruningMode, expected: Outputs) -> float:
         """The operation and its proof, in the first of the ways by which modules may learn of their heads that stands it."""
         refusal: SurgeryError | None = None
         for counted in dict.fromkeys([self._past.counted, True, False]) if mode is PruningMode.REMOVE else [self._past.counted]:
             try:
-                with self._undone_on_failure():
-                    self._body.put_to_sleep(chosen, mode, counted)
-                    return self._proof.compare(expected, f"Pruning {_named(chosen)} by {mode.value}")
+                return self._whole(partial(self._asleep, chosen, mode, counted, expected))
             except SurgeryError as failure:
                 refusal = refusal or failure
         assert refusal is not None
@@ -133,24 +174,38 @@ class Surgeon:
         finally:
             del refusal  # which holds this frame, and with it the tensors that the proof compared
 
-    @contextmanager
-    def _undone_on_failure(self) -> Iterator[None]:
-        """An operation that is whole or was never begun, whatever stops it."""
+    def _asleep(self, chosen: list[HeadId], mode: PruningMode, counted: bool, expected: Outputs) -> float:
+        self._body.put_to_sleep(chosen, mode, counted)
+        return self._proof.compare(expected, f"Pruning {_named(chosen)} by {mode.value}")
+
+    def _whole(self, operate: Callable[[], Done]) -> Done:
+        """What an operation gives, which is whole or was never begun, whatever stops it.
+
+        No context manager: those of the standard library run lines of their own before they come to what undoes.
+        """
         before = self._body.state()
         try:
-            yield
-        except BaseException:
+            try:
+                with torch.inference_mode(False):  # in which weights would be made that nobody can train any more
+                    done = operate()
+                self._mark()
+                return done
+            except BaseException:
+                self._body.restore(before)
+                raise
+        except KeyboardInterrupt as stop:
+            # It may have come while all was put back, or where a context manager was about to end, which then ends with
+            # the frame that holds it, and writes into the model: first let these go, then put all back once more.
+            clear_frames(stop.__traceback__)
             self._body.restore(before)
             raise
-        self._mark()
 
     def _mark(self) -> None:
         """Lay the past on the model, where it has one."""
         remember(self.model, self._past if self._past.modes or self._past.woken else None)
 
     def _awake(self, heads: Heads) -> list[HeadId]:
-        named = getattr(heads, "heads", heads)  # a plan names its heads
-        chosen = sorted({HeadId(*head) for head in named})
+        chosen = heads_named(heads)
         known = set(self.anatomy.heads)
         for head in chosen:
             if head not in known:
@@ -177,19 +232,28 @@ class Surgeon:
                 raise NotBanked(f"Head {head} is {self._past.state(head)} and cannot be woken; those that sleep are {held}.")
 
     def _require_possible(self, chosen: list[HeadId], mode: PruningMode) -> None:
+        require_fitting(self.model, self.anatomy)
         for layer in _by_layer(chosen):
-            site = self.anatomy[layer]
-            where = f"Layer {layer} ({site.name})"
-            if not site.of_role("o"):
-                raise NotRemovable(f"{where} shows no columns of an output projection by head: {site.reason}; choose other layers.")
-            if mode is not PruningMode.REMOVE:
-                continue
-            if not site.sliceable:
-                raise NotRemovable(f"{where}: {site.reason}; use mode='mask_forward'.")
-            if site.shared_with:
-                others = ", ".join(map(str, site.shared_with))
-                raise NotRemovable(f"{where} shares its weights with layer {others}; use mode='mask_forward'.")
+            if refusal := _refusal(self.model, self.anatomy[layer], mode):
+                raise NotRemovable(refusal)
         self._body.require_settled()
+
+
+def _refusal(root: nn.Module, site: Site, mode: PruningMode) -> str:
+    """Why the heads of a site cannot be put to sleep in this mode, if so."""
+    where = f"Layer {site.layer} ({site.name})"
+    if not site.of_role("o"):
+        return f"{where} shows no columns of an output projection by head: {site.reason}; choose other layers."
+    if mode in _WRITING and (why := merged(root, site) or (mode is PruningMode.ZERO_WEIGHTS and unwritable(root, site))):
+        return f"{where}: {why}"
+    if mode not in (PruningMode.REMOVE, PruningMode.COMPRESSED):
+        return ""
+    if not site.sliceable:
+        return f"{where}: {site.reason}; use mode='mask_forward'."
+    if site.shared_with:
+        others = ", ".join(map(str, site.shared_with))
+        return f"{where} shares its weights with layer {others}; use mode='mask_forward'."
+    return ""
 
 
 def _by_layer(heads: Iterable[HeadId]) -> dict[int, set[int]]:
