@@ -16,9 +16,11 @@ PlasticityError
 │   ├── TapSilent         a tap that did not fire
 │   ├── NotBanked         a head that the bank does not hold
 │   └── NotMeasurable     a signal that has no value here: no loss, no labels, nan, too few positions
-└── SurgeryError          heads that cannot be put to sleep or woken
-    ├── NotRemovable      heads that do not come apart, or whose weights serve others
-    └── ProofFailed       an operation that changed more than it should have, and was undone
+├── SurgeryError          heads that cannot be put to sleep or woken
+│   ├── NotRemovable      heads that do not come apart, or whose weights serve others
+│   └── ProofFailed       an operation that changed more than it should have, and was undone
+└── TrainingError         a model that cannot be trained on, or a state that is not this course's
+    └── Diverged          a loss or gradient that is not finite; the step was not taken
 
 Each message is one sentence: what, where, what was seen, what to do.
 """
@@ -98,6 +100,14 @@ class NotRemovable(SurgeryError):
 
 class ProofFailed(SurgeryError):
     """An operation changed more than it should have; it was undone."""
+
+
+class TrainingError(PlasticityError):
+    """A model cannot be trained like this, or a state is not of this course."""
+
+
+class Diverged(TrainingError):
+    """A loss or gradient is not finite; the step that it belongs to was not taken."""
 
 
 def said(fault: BaseException) -> str:
