@@ -9,6 +9,7 @@ import pytest
 
 from neural_plasticity.errors import SettingNotUsable
 from neural_plasticity.heads import HeadGrid
+from neural_plasticity.plugins import load_plugins
 from neural_plasticity.selection import strategies as base
 from neural_plasticity.selection.growth import plan_growth
 from neural_plasticity.selection.pruning import plan_pruning
@@ -38,12 +39,12 @@ def installed(tmp_path, monkeypatch):
         (described / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
         (described / "entry_points.txt").write_text(f"[neural_plasticity.strategies]\ntheirs = {entry}\n")
         monkeypatch.syspath_prepend(tmp_path)
-        base._load.cache_clear()
+        load_plugins.cache_clear()
 
     base.strategies()
     known = dict(base.STRATEGIES), dict(base.GROWTH)
     yield install
-    base._load.cache_clear()
+    load_plugins.cache_clear()
     for registry, before in zip((base.STRATEGIES, base.GROWTH), known, strict=True):
         registry.clear()
         registry.update(before)

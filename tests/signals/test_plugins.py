@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from neural_plasticity.errors import SettingNotUsable
+from neural_plasticity.plugins import load_plugins
 from neural_plasticity.signals import base
 
 ROOT = Path(__file__).parents[2]
@@ -93,9 +94,9 @@ def test_a_strangers_signals_get_the_same_pass_as_ours(tmp_path):
 def unread():
     """Entry points not looked at yet, and afterwards again as they were."""
     known = dict(base.SIGNALS)
-    base._load.cache_clear()
+    load_plugins.cache_clear()
     yield
-    base._load.cache_clear()
+    load_plugins.cache_clear()
     base.SIGNALS.clear()
     base.SIGNALS.update(known)
     sys.modules.pop("stranger_signals", None)

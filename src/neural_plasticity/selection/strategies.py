@@ -4,19 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_plasticity.errors import SettingNotUsable, said
+from neural_plasticity.errors import SettingNotUsable
+from neural_plasticity.plugins import load_plugins
 
 GROUP = "neural_plasticity.strategies"
-
-# What the module of a stranger may raise as it is imported.
-UNLOADABLE = (ImportError, AttributeError, SyntaxError, TypeError, ValueError, ArithmeticError, LookupError, OSError, RuntimeError)
 
 End = Literal["lowest", "highest"]
 Scores: TypeAlias = NDArray[np.float64]
@@ -142,13 +138,13 @@ def _first_line(rate: Rate) -> str:
 
 def strategies() -> dict[str, Strategy]:
     """Every way to prune there is, by name: the built-in ones, and those of installed plugins."""
-    _load()
+    load_plugins(GROUP, "strategies")
     return dict(sorted(STRATEGIES.items()))
 
 
 def growth_strategies() -> dict[str, GrowthStrategy]:
     """Every way to wake heads there is, by name: the built-in ones, and those of installed plugins."""
-    _load()
+    load_plugins(GROUP, "strategies")
     return dict(sorted(GROWTH.items()))
 
 
@@ -173,15 +169,3 @@ def one_of(name: object, known: Mapping[str, T_], what: str) -> T_:
         closest = sorted(known, key=lambda each: (-SequenceMatcher(None, wanted, each).ratio(), each))
         raise SettingNotUsable(f"There is no {what} {str(name)!r:.60}; choose one of {', '.join(closest)}.")
     return found
-
-
-@cache
-def _load() -> None:
-    for entry in entry_points(group=GROUP):
-        try:
-            entry.load()  # a module, whose decorators run
-        except UNLOADABLE as fault:
-            whose = entry.dist.name if entry.dist else "a plugin"
-            raise SettingNotUsable(
-                f"The strategies '{entry.name}' of {whose} do not load ({said(fault)}); mend or remove it."
-            ) from fault

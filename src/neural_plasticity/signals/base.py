@@ -4,18 +4,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Flag, auto
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Any
 
 from torch import Tensor
 
-from neural_plasticity.errors import SettingNotUsable, said
+from neural_plasticity.errors import SettingNotUsable
+from neural_plasticity.plugins import load_plugins
 
 GROUP = "neural_plasticity.signals"
-
-# What the module of a stranger may raise as it is imported.
-UNLOADABLE = (ImportError, AttributeError, SyntaxError, TypeError, ValueError, ArithmeticError, LookupError, OSError, RuntimeError)
 
 
 class Needs(Flag):
@@ -82,20 +78,8 @@ def signal(
 
 def signals() -> dict[str, Signal]:
     """Every signal there is, by name: the built-in ones, and those of installed plugins."""
-    _load()
+    load_plugins(GROUP, "signals")
     return dict(sorted(SIGNALS.items()))
-
-
-@cache
-def _load() -> None:
-    for entry in entry_points(group=GROUP):
-        try:
-            entry.load()  # a module, whose `@signal`s run
-        except UNLOADABLE as fault:
-            whose = entry.dist.name if entry.dist else "a plugin"
-            raise SettingNotUsable(
-                f"The signals '{entry.name}' of {whose} do not load ({said(fault)}); mend or remove it."
-            ) from fault
 
 
 def chosen(names: Iterable[str]) -> list[Signal]:

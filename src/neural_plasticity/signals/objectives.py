@@ -3,16 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers.loss.loss_utils import LOSS_MAPPING
 
 from neural_plasticity.errors import NotMeasurable, SettingNotUsable
+from neural_plasticity.inputs.batches import IGNORED
+from neural_plasticity.inputs.labels import asks_for_next
 
-IGNORED = -100  # the label of a position that counts for nothing
 Batch = Mapping[str, Any]
 
 
@@ -82,27 +81,8 @@ def _own(model: nn.Module, outputs: Any, batch: Batch) -> Goal:
     labels = batch.get("labels")
     weights = torch.ones(samples_of(model, batch), device=outputs.loss.device)
     if isinstance(labels, Tensor) and labels.dim() == 2 and not labels.is_floating_point() and len(labels) == len(weights):
-        weights = (labels[:, 1:] if _is_shifted(model, outputs, labels) else labels).ne(IGNORED).sum(1)
+        weights = (labels[:, 1:] if asks_for_next(model, outputs.loss, outputs, labels) else labels).ne(IGNORED).sum(1)
     return Goal(lambda found: found.loss, weights)
-
-
-_SHIFTED: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-
-
-def _is_shifted(model: nn.Module, outputs: Any, labels: Tensor) -> bool:
-    """Whether the model's loss asks each position for the label behind it: found by computing it both ways, once a model."""
-    if model not in _SHIFTED:
-        logits = getattr(outputs, "logits", None)
-        if not isinstance(logits, Tensor) or logits.shape[:2] != labels.shape or not bool(labels[:, 1:].ne(IGNORED).any()):
-            return getattr(model, "loss_function", None) is LOSS_MAPPING["ForCausalLM"]
-        with torch.no_grad():
-            losses = [
-                cross_entropy(each.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
-                for each, wanted in ((logits, labels), (logits[:, :-1], labels[:, 1:]))
-            ]
-            plain, shifted = (float((loss - outputs.loss).abs()) for loss in losses)
-        _SHIFTED[model] = shifted < plain
-    return _SHIFTED[model]
 
 
 def checked(loss: Any, number: int, *, sloped: bool = False) -> Tensor:

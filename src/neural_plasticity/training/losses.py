@@ -3,13 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from transformers.loss.loss_utils import LOSS_MAPPING
 
 from neural_plasticity.errors import TrainingError
 from neural_plasticity.inputs.batches import IGNORED
+from neural_plasticity.inputs.labels import asks_for_next
 
 Batch = Mapping[str, Any]
 
@@ -22,7 +20,6 @@ class Reader:
 
     def __init__(self, model: nn.Module, loss: Loss | None) -> None:
         self._model, self._loss = model, loss
-        self._shifted: bool | None = None
 
     def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | None]:
         """The mean loss, and the number of predictions where whoever gave the loss says it."""
@@ -48,20 +45,5 @@ class Reader:
             return float(next((len(value) for value in batch.values() if isinstance(value, Tensor) and value.dim()), 1))
         if labels.dim() != 2:
             return float(labels.ne(IGNORED).sum())
-        if self._shifted is None and bool(labels[:, 1:].ne(IGNORED).any()):
-            self._shifted = self._is_shifted(loss, outputs, labels)
-        return float((labels[:, 1:] if self._shifted else labels).ne(IGNORED).sum())
-
-    @torch.no_grad()
-    def _is_shifted(self, loss: Tensor, outputs: Any, labels: Tensor) -> bool:
-        """Whether each position is asked for the label behind it: found by computing the loss both ways."""
-        logits = getattr(outputs, "logits", None)
-        if not isinstance(logits, Tensor) or logits.shape[:2] != labels.shape:
-            return getattr(self._model, "loss_function", None) is LOSS_MAPPING["ForCausalLM"]
-        labels = labels.to(logits.device)
-        losses = [
-            cross_entropy(each.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
-            for each, wanted in ((logits, labels), (logits[:, :-1], labels[:, 1:]))
-        ]
-        plain, shifted = (float((each - loss.to(each)).abs()) for each in losses)
-        return shifted < plain
+        shifted = asks_for_next(self._model, loss, outputs, labels)
+        return float((labels[:, 1:] if shifted else labels).ne(IGNORED).sum())
