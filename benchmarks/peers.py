@@ -11,6 +11,7 @@ import argparse
 import copy
 import json
 import signal
+import sys
 import time
 import warnings
 from collections import Counter
@@ -51,8 +52,8 @@ def masked(model: nn.Module, site: Site, heads: list[int], example: dict[str, An
         return floats(model(**example))
 
 
-def by_us(model: nn.Module, site: Site, heads: list[int]) -> None:
-    Surgeon(model).prune([(site.layer, head) for head in heads])
+def by_us(model: nn.Module, site: Site, heads: list[int], example: dict[str, Any]) -> None:
+    Surgeon(model, example=example).prune([(site.layer, head) for head in heads])
 
 
 def by_torch_pruning(model: nn.Module, site: Site, heads: list[int], example: dict[str, Any]) -> None:
@@ -88,15 +89,16 @@ def trial(name: str) -> dict[str, Any] | None:
     """One family: the first site whose heads come apart loses the first of its key-value groups."""
     family = FAMILIES[name]
     model = family.build(seed=3)
-    site = next((site for site in dissect(model) if site.sliceable and not site.shared_with and site.kv_heads > 1), None)
+    example = family.example(model, seed=3)
+    anatomy = dissect(model, dict(example))
+    site = next((site for site in anatomy if site.sliceable and not site.shared_with and site.kv_heads > 1), None)
     if site is None:
         return None
     heads = [head for head in range(site.heads) if site.groups[head] == 0]
-    example = family.example(model, seed=3)
     expected = masked(model, site, heads, example)
     row: dict[str, Any] = {"family": name}
     for who, operate in (
-        ("ours", lambda copied: by_us(copied, site, heads)),
+        ("ours", lambda copied: by_us(copied, site, heads, example)),
         ("torch-pruning", lambda copied: by_torch_pruning(copied, site, heads, example)),
     ):
         copied = copy.deepcopy(model)
@@ -124,7 +126,12 @@ def main() -> None:
     chosen = arguments.parse_args()
     signal.signal(signal.SIGALRM, _too_long)
     warnings.simplefilter("ignore")
-    rows = [row for name in chosen.families if (row := trial(name)) is not None]
+    rows = []
+    for name in chosen.families:
+        row = trial(name)
+        if row is not None:
+            rows.append(row)
+            print(json.dumps(row), file=sys.stderr, flush=True)
     if chosen.json:
         print(json.dumps(rows, indent=2))
         return

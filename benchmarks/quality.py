@@ -70,7 +70,7 @@ class Bench:
 
     def scores(self, model: Any, signals: Sequence[str]) -> dict[str, HeadGrid]:
         """What the heads are worth, on the training side."""
-        return dict(measure(model, self.train.first(MEASURED // (BATCH * LENGTH)), signals))
+        return dict(measure(model, self.train.first(MEASURED), signals))
 
     def learn(self, model: Any, steps: int, first: int = 0, optimizer: Any = None, rates: Mapping[Any, float] | None = None) -> Any:
         """So many steps, from batch `first` on; returns the optimizer, to go on with."""

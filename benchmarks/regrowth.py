@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from quality import Bench, interval
+from quality import MEASURED, Bench, interval
 from rich.console import Console
 from rich.table import Table
 
@@ -63,7 +63,7 @@ class Arm:
         with surgeon.awakened():
             for head in asleep:
                 bank.keep(self.model, surgeon.anatomy[head.layer], head.head)
-            batches = self.bench.train.first(8)
+            batches = self.bench.train.first(MEASURED)
             slopes = dict(measure(self.model, batches, ["wake"], bank=bank))
         candidates = [head for head in asleep if head not in resting]
         plan = plan_growth(slopes, level=level, dormant=candidates, resting=resting, heads=surgeon.anatomy.heads)
