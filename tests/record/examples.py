@@ -19,6 +19,10 @@ EXAMPLES: dict[str, record.Event] = {
     "sample": record.Sample(prompt="def f", text="(x):\n    return x \u2028 <script>\ud800", seed=0, stage="before"),
     "attention": record.Attention(heads=(HeadId(1, 2),), tokens=("a", "\x1b[31m"), stage="after", cycle=2),
     "evaluation": record.Evaluation(stage="baseline", values={"loss_nats": math.nan}, documents=("a.py", "b.py")),
+    "comparison": record.Compared(
+        before="baseline", after="final", values={"mean_difference": 0.003, "low": -math.inf}, documents=("a.py",), method="paired"
+    ),
+    "notice": record.Notice(message="the warm-up had settled after 40 steps", cycle=1),
     "checkpoint": record.Checkpoint(folder="checkpoints/000200", step=200),
     "request": record.Request(name="0001", wish={"protect": [[0, 1]]}, granted=False, answer="the head is gone already"),
     "finished": record.Finished(summary={"loss_nats": 2.0}),

@@ -7,6 +7,7 @@ Here live the events and their JSON, the writer with its lock, and `Run`, the re
 from neural_plasticity.record.events import (
     Attention,
     Checkpoint,
+    Compared,
     DecisionMade,
     Evaluation,
     Event,
@@ -14,6 +15,7 @@ from neural_plasticity.record.events import (
     Finished,
     HeadsMeasured,
     Metrics,
+    Notice,
     Operation,
     PhaseStarted,
     Request,
@@ -27,6 +29,7 @@ from neural_plasticity.record.writer import Writer
 __all__ = [
     "Attention",
     "Checkpoint",
+    "Compared",
     "Cursor",
     "DecisionMade",
     "Entry",
@@ -36,6 +39,7 @@ __all__ = [
     "Finished",
     "HeadsMeasured",
     "Metrics",
+    "Notice",
     "Operation",
     "Page",
     "PhaseStarted",

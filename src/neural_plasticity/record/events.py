@@ -144,6 +144,30 @@ class Evaluation(Event):
     cycle: int | None = None
 
 
+@_kind("comparison")
+@dataclass(frozen=True, kw_only=True)
+class Compared(Event):
+    """Two stages set side by side: quality document by document, speed pass by pass.
+
+    `documents` are those that lost most, the worst first; the tensors hold the difference of every document.
+    """
+
+    before: str
+    after: str
+    values: Mapping[str, float]
+    documents: tuple[str, ...] = ()
+    method: str = ""
+
+
+@_kind("notice")
+@dataclass(frozen=True, kw_only=True)
+class Notice(Event):
+    """Something that a reader should know: what was left out, cut short or decided, and why."""
+
+    message: str
+    cycle: int | None = None
+
+
 @_kind("checkpoint")
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Event):
