@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.environment.survey import get_environment_info
+from neural_plasticity.experiment.experiment import Experiment
 from neural_plasticity.heads import HeadId
+from neural_plasticity.selection.strategies import PruningStrategy
+from neural_plasticity.settings import Settings
 from neural_plasticity.signals.doors import as_tensor
 from neural_plasticity.signals.maps import attention
 from neural_plasticity.signals.measure import measure
@@ -41,6 +44,36 @@ class NeuralPlasticity:
             "attention_tensors": layers,
             "entropy_values": as_tensor(measure(model, batch, ["entropy"], anatomy=anatomy)["entropy"]),
         }
+
+    @staticmethod
+    def run_pruning_cycle(
+        model: nn.Module,
+        train_dataloader: Iterable[Mapping[str, Any]],
+        eval_dataloader: Iterable[Mapping[str, Any]],
+        pruning_level: float = 0.2,
+        strategy: str = PruningStrategy.COMBINED,
+        learning_rate: float = 5e-5,
+        training_steps: int = 100,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        """Measure, prune and recover once; the results by the names of `Experiment.pruning_results`, and the run's `folder`.
+
+        `settings` are any other fields of `Settings`, such as `mode` or `out`.
+        """
+        chosen = Settings.from_dict(
+            {
+                "warmup_steps": 0,
+                **settings,
+                "level": pruning_level,
+                "strategy": str(strategy),
+                "learning_rate": learning_rate,
+                "steps": training_steps,
+                "cycles": 1,
+            }
+        )
+        experiment = Experiment(chosen, model=model, train=train_dataloader, eval=eval_dataloader)
+        outcome = experiment.run()
+        return {**(experiment.pruning_results or {}), "folder": outcome.folder}
 
     @staticmethod
     def calculate_head_importance(

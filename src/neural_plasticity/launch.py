@@ -1,43 +1,31 @@
 """The one place that joins the half that does with the half that shows: settings to a recorded experiment."""
 
 import contextlib
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import count
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from neural_plasticity.anatomy.dissect import dissect
-from neural_plasticity.environment.survey import get_environment_info
+from neural_plasticity.dashboard.standing import StandingReport
+from neural_plasticity.errors import SettingNotUsable
 from neural_plasticity.experiment.analysis import Analysis
 from neural_plasticity.experiment.experiment import Experiment
+from neural_plasticity.experiment.outcome import Outcome
+from neural_plasticity.experiment.recording import begin_record, run_name
+from neural_plasticity.experiment.resuming import require_resumable
+from neural_plasticity.experiment.wishes import checked
 from neural_plasticity.inputs.documents import Document, Split
 from neural_plasticity.inputs.models import Loaded, load_model, load_tokenizer
 from neural_plasticity.inputs.texts import load_text
-from neural_plasticity.record import Run, Sink, Writer
+from neural_plasticity.record import Run, Sink
+from neural_plasticity.selection.strategies import strategies
 from neural_plasticity.settings import Settings
 from neural_plasticity.signals.base import chosen
 from neural_plasticity.signals.measure import Measurement
 from neural_plasticity.signals.objectives import objective_of
 from neural_plasticity.surgery.saving import is_saved, load
 from neural_plasticity.trackers.console import Console
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What is left of a run: the model in memory, and the record on disk."""
-
-    model: PreTrainedModel
-    run: Run
-
-    @property
-    def folder(self) -> Path:
-        """The run folder."""
-        return self.run.folder
 
 
 def open_model(name: str, device: str | None = None, dtype: str | None = None) -> Loaded:
@@ -48,18 +36,55 @@ def open_model(name: str, device: str | None = None, dtype: str | None = None) -
     return Loaded(model, load_tokenizer(name))
 
 
-def run(settings: Settings, *, quiet: bool = False) -> Outcome:
+def run(settings: Settings, *, quiet: bool = False, sinks: Sequence[Sink] = ()) -> Outcome:
     """Do what the settings say, recorded in a new run folder and shown on the console."""
-    held_out = _text(settings, "held_out")
-    loaded = open_model(settings.model, settings.device, settings.dtype)
-    name = _name(settings)
     with _viewers(quiet) as viewers:
-        experiment = Experiment(
-            settings, model=loaded.model, tokenizer=loaded.tokenizer, held_out=held_out, sinks=viewers, name=name
+        experiment = _experiment(settings, [*viewers, *sinks, StandingReport(settings.out)])
+        with _hinting(experiment):
+            return experiment.run()
+
+
+def resume(folder: str | Path, *, quiet: bool = False, sinks: Sequence[Sink] = ()) -> Outcome:
+    """Go on with a run that was stopped, from its last checkpoint to the end that it would have had."""
+    record = Run(folder)
+    require_resumable(record)
+    told = record.description.get("settings")
+    if not isinstance(told, dict) or "cycles" not in told:
+        raise SettingNotUsable(f"{record.folder} does not say with which settings it was run, so it cannot go on; start a new run.")
+    if not record.description.get("by_name"):
+        raise SettingNotUsable(
+            f"{record.folder} was run on objects of its user's own, which its settings do not name; make an Experiment of the same "
+            "objects, and go on with its run(resume=...)."
         )
-        with _described_record(settings, name, loaded.model) as writer:
-            result = experiment.run(writer)
-    return Outcome(result.model, Run(writer.folder))
+    with _viewers(quiet) as viewers:
+        report = StandingReport(record.folder.parent, record.folder)
+        experiment = _experiment(Settings.from_dict(told), [*viewers, *sinks, report])
+        for viewer in viewers:
+            viewer.recall(record)
+        with _hinting(experiment):
+            return experiment.run(resume=folder)
+
+
+@contextlib.contextmanager
+def _hinting(experiment: Experiment) -> Iterator[None]:
+    """Whoever stops the run is told how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if experiment.folder is not None:
+            stop.add_note(f"stopped; go on with: plasticity resume {experiment.folder}")
+        raise
+
+
+def compare(settings: Settings, names: Sequence[str], *, quiet: bool = False) -> list[Outcome]:
+    """One run for each of these strategies, everything else alike; `all` names every one that there is."""
+    wanted = list(strategies()) if list(names) == ["all"] else list(names)
+    if not wanted:
+        raise SettingNotUsable(f"No strategies to compare are named; name some of {', '.join(strategies())}, or all.")
+    each = [replace(settings, strategy=name) for name in wanted]
+    for one in each:
+        checked(one)
+    return [run(one, quiet=quiet) for one in each]
 
 
 def analyze(settings: Settings, *, quiet: bool = False) -> tuple[Measurement, Run]:
@@ -68,12 +93,23 @@ def analyze(settings: Settings, *, quiet: bool = False) -> tuple[Measurement, Ru
     objective_of(settings.loss)
     documents = _text(settings, "all")
     loaded = open_model(settings.model, settings.device, settings.dtype)
-    name = _name(settings)
+    name = run_name(settings)
     with _viewers(quiet) as viewers:
-        analysis = Analysis(settings, model=loaded.model, tokenizer=loaded.tokenizer, documents=documents, sinks=viewers, name=name)
-        with _described_record(settings, name, loaded.model) as writer:
+        sinks = [*viewers, StandingReport(settings.out)]
+        analysis = Analysis(settings, model=loaded.model, tokenizer=loaded.tokenizer, documents=documents, sinks=sinks, name=name)
+        with begin_record(settings, name, dissect(loaded.model), job="analyze") as writer:
             found = analysis.run(writer)
     return found, Run(writer.folder)
+
+
+def _experiment(settings: Settings, sinks: Sequence[Sink]) -> Experiment:
+    """An experiment on the model and the text that the settings name."""
+    checked(settings)
+    train, held_out = _text(settings, "train"), _text(settings, "held_out")
+    loaded = open_model(settings.model, settings.device, settings.dtype)
+    found = Experiment(settings, model=loaded.model, tokenizer=loaded.tokenizer, train=train, eval=held_out, sinks=sinks)
+    found.by_name = True
+    return found
 
 
 def _text(settings: Settings, split: Split) -> list[Document]:
@@ -81,43 +117,10 @@ def _text(settings: Settings, split: Split) -> list[Document]:
 
 
 @contextlib.contextmanager
-def _viewers(quiet: bool) -> Iterator[list[Sink]]:
+def _viewers(quiet: bool) -> Iterator[list[Console]]:
     """Whoever watches from the outside."""
     if quiet:
         yield []
         return
     with contextlib.closing(Console()) as console:
         yield [console]
-
-
-def _described_record(settings: Settings, name: str, model: PreTrainedModel) -> Writer:
-    """A new record that says what is run, where, and on what."""
-    description = {
-        "name": name,
-        "settings": settings.as_dict(),
-        "environment": get_environment_info(),
-        "anatomy": dissect(model).as_dict(),
-    }
-    return _new_record(Path(settings.out), name, description)
-
-
-def _name(settings: Settings) -> str:
-    """A name by time and model."""
-    short = re.sub(r"[^\w.-]+", "-", Path(settings.model).name)[:60] or "model"
-    return f"{datetime.now().astimezone():%Y-%m-%d_%H%M%S}_{short}"
-
-
-def _new_record(out: Path, name: str, description: dict[str, Any]) -> Writer:
-    """A record in a folder of its own, also where another run of the same name begins in the same second."""
-    for number in count(1):
-        folder = out / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if not out.is_dir():
-                break  # a file stands in the way; the writer says so
-            continue
-        except OSError:
-            break
-        return Writer(folder, description)
-    return Writer(out / name, description)

@@ -74,7 +74,7 @@ def test_a_near_miss_is_met_with_a_suggestion():
         (["generate", "tiny", "--prompt", "a", "--tokens", "5000"], "takes 1024 at most"),
         (["generate", "tiny", "--prompt", "a", "--temperature", "1e-40"], "too small"),
         (["generate", "tiny", "--prompt", "\udcff"], "characters that are none"),
-        (["demo", "--out", "/dev/null/runs"], "a file stands where"),
+        (["run", "--text", __file__, "--out", "/dev/null/runs"], "a file stands where"),
     ],
 )
 def test_a_refusal_is_one_sentence_and_exits_with_1(arguments, seen):
@@ -107,42 +107,50 @@ def test_closed_and_full_outputs_end_without_a_traceback(closed, tmp_path):
     assert "Traceback" not in shown.stderr + shown.stdout
 
 
-def test_a_viewer_that_leaves_does_not_end_the_run(tmp_path):
+LITTLE = (
+    "run tiny --text a.txt --device cpu --max-length 32 --batch-size 4 --cycles 1 --steps 4 --eval-tokens 200 --measure-tokens 64"
+)
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A folder with a text in it."""
+    (tmp_path / "a.txt").write_text("def f(x):\n    return x\n" * 100)
+    return tmp_path
+
+
+def test_a_viewer_that_leaves_does_not_end_the_run(text):
     from neural_plasticity.record import Finished, Run
 
-    line = f"{sys.executable} -m neural_plasticity demo 2>&1 | head -1"
-    subprocess.run(line, shell=True, capture_output=True, check=False, cwd=tmp_path)
-    (folder,) = (tmp_path / "runs").iterdir()
+    line = f"{sys.executable} -m neural_plasticity {LITTLE} --warmup-steps 2 2>&1 | head -1"
+    subprocess.run(line, shell=True, capture_output=True, check=False, cwd=text)
+    (folder,) = (text / "runs").iterdir()
     assert len(Run(folder).events(Finished)) == 1
 
 
-def test_the_demo_evaluates_writes_and_records(tmp_path):
-    shown = plasticity("demo", "--device", "cpu", cwd=tmp_path)
-    assert shown.returncode == 0, shown.stderr
-    (folder,) = (tmp_path / "runs").iterdir()
-    assert f"runs/{folder.name}" in shown.stdout
-    assert "perplexity" in shown.stderr
-    assert shown.stdout.count("separable") == 6
-    assert "\x1b" not in shown.stderr
-
-
-def test_ctrl_c_stops_in_one_line_and_keeps_the_record(tmp_path):
-    from neural_plasticity.record import Failed, Run
+def test_ctrl_c_stops_in_one_line_that_says_how_to_go_on_and_that_is_so(text):
+    from neural_plasticity.record import Failed, Finished, Run
 
     with subprocess.Popen(
-        [*PLASTICITY, "demo"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*PLASTICITY, *LITTLE.split(), "--warmup-steps", "3000"],
+        cwd=text,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("evaluation"):
+            if line.startswith("warm-up"):
                 break
+        time.sleep(0.5)
         process.send_signal(2)
         rest = process.stderr.read()
     assert process.returncode == 130
     assert "Traceback" not in rest
-    assert rest.splitlines()[-1] == "stopped in phase evaluation"
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (text / "runs").iterdir()
+    assert rest.splitlines()[-2:] == ["stopped in phase warm-up", f"plasticity: stopped; go on with: plasticity resume {folder}"]
     assert isinstance(list(Run(folder).entries())[-1].event, Failed)
+    assert not Run(folder).events(Finished)
 
 
 def test_dissect_shows_a_table_or_all_of_it_as_json():

@@ -13,6 +13,12 @@ from neural_plasticity.experiment.evaluation import Evaluator, Quality
 from neural_plasticity.inputs.batches import batches, windows
 from neural_plasticity.inputs.documents import Document
 
+
+def places(windows):
+    """The documents that windows are of."""
+    return [window.document for window in windows]
+
+
 TEXTS = ["def f(x):\n    return x\n", "import os\n\nclass A:\n    pass\n" * 3, "x"]
 
 
@@ -34,7 +40,7 @@ def test_loss_per_document_is_the_models_own_whatever_the_batches(tiny, length, 
     documents = [Document(str(number), text) for number, text in enumerate(TEXTS)]
     evaluator = Evaluator(tiny.model, len(documents))
     for chosen, batch in batches(windows(tiny.tokenizer, documents, length), batch_size, pad=0):
-        evaluator.add(chosen, batch)
+        evaluator.add(places(chosen), batch)
     quality = evaluator.quality()
     expected = [by_hand(tiny, text, length) for text in TEXTS]
     assert quality.tokens == sum(count for _, count in expected)
@@ -52,7 +58,8 @@ def test_dropout_plays_no_part_and_the_mode_is_kept(tiny):
     for training in (True, False):
         model.train(training)
         evaluator = Evaluator(model, 1)
-        losses += [evaluator.add(chosen, batch) for chosen, batch in batches(windows(tiny.tokenizer, documents, 16), 2, pad=0)]
+        found = batches(windows(tiny.tokenizer, documents, 16), 2, pad=0)
+        losses += [evaluator.add(places(chosen), batch) for chosen, batch in found]
         assert model.training == training
     assert losses[: len(losses) // 2] == losses[len(losses) // 2 :]
 
@@ -61,7 +68,7 @@ def test_the_loss_of_a_batch_is_its_own(tiny):
     documents = [Document("a", TEXTS[0]), Document("b", TEXTS[1])]
     found = windows(tiny.tokenizer, documents, 64)
     evaluator = Evaluator(tiny.model, 2)
-    losses = [evaluator.add(chosen, batch) for chosen, batch in batches(found, 1, pad=0)]
+    losses = [evaluator.add(places(chosen), batch) for chosen, batch in batches(found, 1, pad=0)]
     np.testing.assert_allclose(losses, evaluator.quality().document_losses, rtol=1e-6)
 
 
@@ -84,5 +91,5 @@ def test_the_embedded_model_knows_python(tiny):
     documents = load_text("stdlib", "held_out")[:12]
     evaluator = Evaluator(tiny.model, len(documents))
     for chosen, batch in batches(windows(tiny.tokenizer, documents, 256)[:16], 8, pad=0):
-        evaluator.add(chosen, batch)
+        evaluator.add(places(chosen), batch)
     assert evaluator.quality().loss_nats < 3.2

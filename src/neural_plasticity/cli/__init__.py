@@ -1,6 +1,6 @@
 """The command line.
 
-In: arguments. Out: tables, files, exit code 0 (done), 1 (refused, with one sentence) or 2 (misused).
+In: arguments. Out: tables, files, exit code 0 (done), 1 (refused, with one sentence), 2 (misused) or 130 (stopped with Ctrl-C).
 One file per command, imported only when it is called; the table below is the only list of them.
 """
 
@@ -16,6 +16,11 @@ from neural_plasticity.errors import PlasticityError, said
 
 SUMMARIES = {
     "demo": "Do the main job on the embedded model: no network, no settings.",
+    "run": "Make a model smaller: warm up, prune, recover, and measure what it cost and won.",
+    "resume": "Go on with a run that was stopped.",
+    "runs": "List the runs in a folder, and compare them.",
+    "report": "Write everything about runs into one HTML file.",
+    "dashboard": "Show runs on a page, live while they go on.",
     "dissect": "Take a model apart: its attention sites, and the weights of every head.",
     "analyze": "Measure what every head of a model does on a text.",
     "generate": "Let a model go on with a prompt.",
@@ -35,6 +40,14 @@ class Commands(TyperGroup):
         command = typer.main.get_command(import_module(f"neural_plasticity.cli.{name}").app)
         command.name = name
         return name, command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            for note in getattr(stop, "__notes__", ()):  # how to go on, where that can be
+                _say(note)
+            raise
 
 
 app = typer.Typer(
@@ -77,7 +90,11 @@ def main() -> None:
 
 
 def _refuse(sentence: str) -> NoReturn:
+    _say(sentence)
+    sys.exit(1)
+
+
+def _say(sentence: str) -> None:
     from neural_plasticity.trackers.console import visible
 
     typer.echo(f"plasticity: {visible(sentence)}", err=True)  # names of files may hold anything
-    sys.exit(1)

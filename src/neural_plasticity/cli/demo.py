@@ -1,4 +1,4 @@
-"""`plasticity demo`: the main job on the embedded model, from nothing to a run folder."""
+"""`plasticity demo`: the main job on the embedded model, from nothing to a smaller model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,15 +13,26 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder that the run folder is made in.")] = Path("runs"),
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; chosen by itself if not given.")] = None,
 ) -> None:
-    """Take tiny, the embedded model, apart, evaluate it on held-out pages of Python's standard library, and let it write.
+    """Let tiny, the embedded model, lose half of its heads in two cycles, recover on Python's standard library, and write.
 
     Needs no network. Everything that happens is recorded in a run folder.
     """
-    from neural_plasticity.anatomy.sites import Anatomy
+    from neural_plasticity.cli._summary import print_summary
     from neural_plasticity.launch import run
     from neural_plasticity.settings import Settings
 
-    outcome = run(Settings(model="tiny", text="stdlib", device=device, out=str(out)))
-    typer.echo("\nWhat tiny is made of:\n\n" + Anatomy.from_dict(outcome.run.description["anatomy"]).table())
-    typer.echo(f"\nThe run is recorded in {outcome.folder}")
+    settings = Settings(
+        model="tiny",
+        text="stdlib",
+        level=0.5,
+        cycles=2,
+        warmup_steps=0,
+        steps=40,
+        batch_size=8,
+        max_length=128,
+        eval_tokens=40_000,
+        device=device,
+        out=str(out),
+    )
+    print_summary(run(settings).run, as_json=False)
     typer.echo('Let tiny write more: plasticity generate tiny --prompt "class Stack:"')

@@ -7,14 +7,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from neural_plasticity.errors import ModelNotUsable
-from neural_plasticity.experiment.telling import Telling
+from neural_plasticity.experiment.telling import Telling, every
 from neural_plasticity.inputs.batches import batches, most_tokens, sampled, spread, windows
 from neural_plasticity.inputs.documents import Document
 from neural_plasticity.record import Finished, HeadsMeasured, Metrics, Sink
 from neural_plasticity.settings import Settings
 from neural_plasticity.signals.measure import Measurement, measure
-
-TOLD = 200  # times at most that progress is told in a phase: it is in the record too
 
 
 class Analysis:
@@ -65,5 +63,5 @@ class Analysis:
         assert passes is not None
         if done == 1:
             self._telling.begin("analysis", passes)
-        if done * TOLD // passes != (done - 1) * TOLD // passes:
+        if every(done, passes):
             self._telling.emit(Metrics(step=done, values={}))

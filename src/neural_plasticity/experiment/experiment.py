@@ -1,75 +1,192 @@
-"""The experiment: from a model and texts, through its phases, to events and a result."""
+"""The experiment: a model and what it reads, taken through warm-up, cycles of rewiring and recovery, to events and a result."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
 
+from torch import Tensor
+from torch.optim import AdamW
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from neural_plasticity.experiment.evaluation import Evaluator, Quality
-from neural_plasticity.experiment.samples import require_writer, write_text
+from neural_plasticity.anatomy.past import past_of
+from neural_plasticity.errors import ModelNotUsable, SettingNotUsable
+from neural_plasticity.experiment.chapters import Chapters
+from neural_plasticity.experiment.checkpoints import MODEL, Saved, can_be_saved, drop_others, write_checkpoint
+from neural_plasticity.experiment.learning import Learning
+from neural_plasticity.experiment.material import Batch, Given, Material, Passages
+from neural_plasticity.experiment.metrics import metrics_of
+from neural_plasticity.experiment.outcome import Outcome
+from neural_plasticity.experiment.recording import begin_record, run_name
+from neural_plasticity.experiment.results import pruning_results, warmup_results
+from neural_plasticity.experiment.resuming import taken_up
+from neural_plasticity.experiment.samples import require_writer
+from neural_plasticity.experiment.story import Story
 from neural_plasticity.experiment.telling import Telling
-from neural_plasticity.inputs.batches import batches, most_tokens, spread, windows
+from neural_plasticity.experiment.wishes import checked, recipe_of, require_possible, resolved
+from neural_plasticity.experiment.workplace import Workplace
+from neural_plasticity.inputs.batches import most_tokens
 from neural_plasticity.inputs.documents import Document
-from neural_plasticity.record import Evaluation, Finished, Metrics, Sample, Sink
+from neural_plasticity.record import Checkpoint, Run, Sink, Writer
 from neural_plasticity.settings import Settings
+from neural_plasticity.signals.objectives import objective_of
+from neural_plasticity.surgery.saving import load, load_into
+from neural_plasticity.surgery.surgeon import Surgeon
+from neural_plasticity.training.moments import kept, put_back
+from neural_plasticity.training.recipe import optimizer_for
 
-
-@dataclass(frozen=True)
-class Result:
-    """What an experiment leaves in memory; everything else is in its events."""
-
-    model: PreTrainedModel
-    baseline: Quality
+Texts = Sequence[Document]
 
 
 class Experiment:
-    """Takes one model through the phases that its settings ask for, and tells its sinks all about it."""
+    """Takes one model through the phases that its settings ask for, recorded, and told to its sinks.
+
+    `train` and `eval` are documents, or batches that can be read again and again; a batch is what the model takes as
+    keywords. `loss` is a function (outputs, batch) → scalar; without one it is the model's own. A run that was stopped
+    goes on with `run(resume=folder)`, given the same objects as before.
+    """
+
+    by_name = False  # whether the settings name all that is given, so that anybody can go on who has only them
 
     def __init__(
         self,
         settings: Settings,
         *,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase | None,
-        held_out: Sequence[Document],
+        model: Any,
+        train: Texts | Iterable[Batch],
+        eval: Texts | Iterable[Batch],  # noqa: A002  # the name that everybody knows it by
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        loss: Callable[[Any, Batch], Tensor] | None = None,
+        metrics: Mapping[str, Any] | Sequence[str] = (),
         sinks: Sequence[Sink] = (),
-        name: str = "experiment",
+        name: str | None = None,
     ) -> None:
-        self.settings, self.model, self.held_out, self.name = settings, model, held_out, name
-        self.tokenizer = require_writer(model, tokenizer)
-        self._telling = Telling(sinks)
-
-    def run(self, record: Sink | None = None) -> Result:
-        """Go through all phases."""
-        with self._telling.run(self.name, "evaluate", record):
-            quality = self._evaluate("baseline")
-            self._write_sample("baseline")
-            self._telling.emit(Finished(summary=_numbers(quality)))
-        return Result(self.model, quality)
-
-    def _evaluate(self, stage: str) -> Quality:
-        settings = self.settings
-        length = min(settings.max_length, most_tokens(self.model) or settings.max_length)
-        found = spread(windows(self.tokenizer, self.held_out, length), settings.eval_tokens)
-        self._telling.begin("evaluation", -(-len(found) // settings.batch_size))
-        evaluator = Evaluator(self.model, len(self.held_out))
-        pad: Any = self.tokenizer.pad_token_id or 0  # masked and without a label, so any id will do
-        for step, (chosen, batch) in enumerate(batches(found, settings.batch_size, pad), 1):
-            self._telling.emit(Metrics(step=step, values={"eval_loss": evaluator.add(chosen, batch)}))
-        quality = evaluator.quality()
-        names = tuple(document.name for document in self.held_out)
-        self._telling.emit(
-            Evaluation(stage=stage, values=_numbers(quality), documents=names), {"document_losses": quality.document_losses}
+        settings = resolved(settings, model)
+        self.name = name or run_name(settings)
+        self.settings, self.model = settings, model
+        self.folder: Path | None = None  # of the record, once there is one
+        self._stages = checked(settings)
+        surgeon = Surgeon(model)
+        on_text = _is_text(eval)
+        if on_text:
+            require_writer(model, tokenizer)
+        self._loss = loss
+        self._place = Workplace(
+            settings=settings,
+            model=model,
+            surgeon=surgeon,
+            tokenizer=tokenizer,
+            train=self._material(train, "train", tokenizer),
+            held=self._material(eval, "eval", tokenizer),
+            objective=None if on_text and loss is None else objective_of(loss or settings.loss),
+            loss=loss,
+            metrics=metrics_of(metrics),
+            telling=Telling(sinks),
+            story=Story(),
         )
-        return quality
+        require_possible(surgeon, settings)
 
-    def _write_sample(self, stage: str) -> None:
+    @property
+    def warmup_results(self) -> dict[str, Any] | None:
+        """How the warm-up went; None where there was none yet."""
+        return warmup_results(self._place.story)
+
+    @property
+    def pruning_results(self) -> dict[str, Any] | None:
+        """What pruning did to the model, before and after its recovery; None before the first cycle."""
+        return pruning_results(self._place)
+
+    def run(self, *, resume: str | Path | None = None) -> Outcome:
+        """Go through all chapters, from the first or from where a run was stopped."""
+        if self.folder is not None:
+            raise SettingNotUsable(
+                f"This experiment has run already, in {self.folder}, and its model is not what it was; make another one, of a "
+                "model as it was before."
+            )
+        with self._recorded(resume) as (writer, saved):
+            self.folder = writer.folder
+            place = self._place
+            with place.telling.run(self.name, "run", writer, resumed=saved is not None):
+                if saved is not None:
+                    self._go_back_to(saved)
+                learning = self._learning(writer, saved)
+                held = (saved.plain, saved.tensors) if saved is not None and saved.story.step else None
+                self._go(writer, learning, Chapters(place, learning, writer.folder, held))
+        return Outcome(place.model, place.surgeon, Run(writer.folder))
+
+    def _go(self, writer: Writer, learning: Learning, chapters: Chapters) -> None:
+        story = self._place.story
+        listed = chapters.listed(self._stages)
+        for chapter in listed[story.chapter :]:
+            self._place.telling.cycle = chapter.cycle
+            chapter.go()
+            story.chapter += 1
+            story.step, story.losses, story.stopping = 0, [], None
+            if chapter is not listed[-1]:
+                plain, tensors = kept(self._place.surgeon.model, learning.optimizer)
+                self._save(writer, {"optimizer": plain}, tensors)
+
+    def _material(self, given: Texts | Iterable[Batch], what: str, tokenizer: PreTrainedTokenizerBase | None) -> Material:
         settings = self.settings
-        self._telling.begin("sample")
-        text = write_text(self.model, self.tokenizer, settings.prompt, tokens=settings.sample_tokens, seed=settings.seed)
-        self._telling.emit(Sample(prompt=settings.prompt, text=text, seed=settings.seed, stage=stage))
+        if not _is_text(given):
+            return Given(given, what, seed=settings.seed, batch_tokens=settings.batch_size * settings.max_length)
+        if tokenizer is None:
+            raise ModelNotUsable(
+                f"{type(self.model).__name__} came without a tokenizer, so it cannot read a text; pass tokenizer=."
+            )
+        length = min(settings.max_length, most_tokens(cast("PreTrainedModel", self.model)) or settings.max_length)
+        steps = settings.warmup_steps + settings.cycles * settings.steps
+        read = max(settings.measure_tokens, steps * settings.accumulation * settings.batch_size * length)
+        return Passages(
+            tokenizer,
+            cast("Texts", given),
+            length=length,
+            tokens=settings.eval_tokens if what == "eval" else read,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+        )
+
+    def _learning(self, writer: Writer, saved: Saved | None) -> Learning:
+        """One optimizer for all chapters, its moments as they were saved."""
+        place, model = self._place, self._place.surgeon.model
+        optimizer = optimizer_for(model, recipe_of(self.settings, self.settings.steps))
+        if saved is not None:
+            groups = saved.plain["optimizer"]["groups"]
+            optimizer = AdamW([{"params": [model.get_parameter(name) for name in group["weights"]]} for group in groups])
+            put_back(model, optimizer, saved.plain["optimizer"], saved.tensors)
+        place.surgeon.attach(optimizer)
+        return Learning(place, optimizer, self._loss, lambda course: self._save(writer, *course.state()))
+
+    def _save(self, writer: Writer, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """A checkpoint, and the event that makes it the one to go on from."""
+        place = self._place
+        if not can_be_saved(place.surgeon.model):
+            return
+        name = write_checkpoint(writer.folder, place.story, place.surgeon, plain, tensors)
+        place.telling.emit(Checkpoint(folder=name, step=place.story.steps, cycle=place.telling.cycle))
+        drop_others(writer.folder, name)
+
+    @contextlib.contextmanager
+    def _recorded(self, resume: str | Path | None) -> Iterator[tuple[Writer, Saved | None]]:
+        """The record that is written to, and the checkpoint to go on from."""
+        if resume is None:
+            with begin_record(self.settings, self.name, self._place.surgeon.anatomy, by_name=self.by_name) as writer:
+                yield writer, None
+            return
+        with taken_up(resume, self.settings) as (writer, saved):
+            self.name = str(writer.description.get("name", self.name))
+            yield writer, saved
+
+    def _go_back_to(self, saved: Saved) -> None:
+        """The model and the story as they were when they were saved."""
+        place, folder = self._place, saved.folder / MODEL
+        root = place.surgeon.model
+        if past_of(root) is None:
+            load_into(root, folder)
+        else:  # it came with heads asleep, and only an untouched one can become another
+            self.model = place.model = load(folder, next(root.parameters()).device).train(root.training)
+        place.surgeon, place.story = Surgeon(place.model), saved.story
 
 
-def _numbers(quality: Quality) -> dict[str, float]:
-    return {"loss_nats": quality.loss_nats, "perplexity": quality.perplexity, "tokens": quality.tokens}
+def _is_text(given: Any) -> bool:
+    return isinstance(given, Sequence) and bool(given) and isinstance(given[0], Document)

@@ -1,0 +1,110 @@
+"""The last chapter: what was lost and what was won, measured side by side, and the model on disk."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neural_plasticity.errors import NotMeasurable, SurgeryError
+from neural_plasticity.experiment.checkpoints import MODEL, can_be_saved
+from neural_plasticity.experiment.evaluation import Quality
+from neural_plasticity.experiment.evidence import evidence
+from neural_plasticity.experiment.metrics import BEFORE
+from neural_plasticity.experiment.speed import Speed, compare_speed
+from neural_plasticity.experiment.workplace import Workplace
+from neural_plasticity.record import Compared, Finished
+from neural_plasticity.surgery.twin import untouched
+
+WHOLE = "all heads"  # what the comparison of speeds calls the untouched architecture
+
+
+@dataclass(frozen=True)
+class Closing:
+    """Sums a run up."""
+
+    place: Workplace
+
+    def go(self, folder: Path) -> None:
+        """Compare the first stages with the last, measure the speed, save the model, and say how it all ended."""
+        place, stages = self.place, self.place.story.stages
+        last_name, last = list(stages.items())[-1]
+        place.telling.begin("comparison")
+        summary = dict(self._quality(stages["baseline"], last)) | dict(self._sizes())
+        for name in ("baseline", "warm"):  # the warm model's difference is that of the cut and its recovery alone
+            if name in stages and name != last_name:
+                summary |= self._compare(name, stages[name], last_name, last)
+        summary |= self._speed()
+        if place.settings.save_model:
+            self._save(folder / MODEL)
+        place.telling.begin("complete")
+        place.telling.emit(Finished(summary=summary))
+
+    def _quality(self, first: Quality, last: Quality) -> Iterator[tuple[str, float]]:
+        for suffix, quality in (("", last), (BEFORE, first)):
+            numbers = {"loss_nats": quality.loss_nats, "perplexity": quality.perplexity, **quality.metrics}
+            yield from ((f"{name}{suffix}", value) for name, value in numbers.items())
+
+    def _sizes(self) -> Iterator[tuple[str, float]]:
+        place = self.place
+        sizes = place.surgeon.report()
+        yield from (("heads", len(place.awake)), (f"heads{BEFORE}", len(place.surgeon.anatomy.heads)))
+        for suffix, size in (("", sizes.after), (BEFORE, sizes.before)):
+            yield f"parameters{suffix}", size.parameters
+            yield f"parameter_bytes{suffix}", size.parameter_bytes
+            yield f"cache_bytes_per_token{suffix}", size.cache_bytes_per_token
+        yield "steps", place.story.steps
+
+    def _compare(self, name: str, before: Quality, last_name: str, last: Quality) -> dict[str, float]:
+        place = self.place
+        names, weights = list(place.held.names), last.document_tokens
+        unit = "nats a token" if place.objective is None else "of the loss"
+        found = evidence(names, before.document_losses, last.document_losses, weights, unit=unit)
+        place.telling.emit(
+            Compared(
+                before=name,
+                after=last_name,
+                values=found.values(),
+                documents=tuple(each.document for each in found.worst),
+                method=found.method,
+            ),
+            {"differences": np.asarray(last.document_losses - before.document_losses)},
+        )
+        return {"loss_difference": found.mean_difference, "loss_difference_low": found.low, "loss_difference_high": found.high}
+
+    def _speed(self) -> dict[str, float]:
+        """How much faster the model is than its own architecture with all heads, where any are physically gone."""
+        place = self.place
+        sizes = place.surgeon.report()
+        if not place.settings.speed_tokens:
+            return {}
+        if sizes.after.parameters == sizes.before.parameters:
+            place.telling.notice("No head's weights have left the model, so there is no speed-up to measure.")
+            return {}
+        place.telling.begin("speed")
+        try:
+            found = self._timed().values()
+        except (SurgeryError, NotMeasurable) as refusal:
+            place.telling.notice(f"The speed was not measured: {refusal}")
+            return {}
+        place.telling.emit(Compared(before=WHOLE, after="final", values=found, method="passes in turns"))
+        return {name: value for name, value in found.items() if name.endswith("_ratio")}
+
+    def _timed(self) -> Speed:
+        """In a place of its own, so that the model to compare with is let go of before anything else is done."""
+        place, settings = self.place, self.place.settings
+        whole, example = untouched(place.surgeon.model), place.held.first(1)[0]
+        return compare_speed(whole, place.model, tokens=settings.speed_tokens, seed=settings.seed, example=example)
+
+    def _save(self, folder: Path) -> None:
+        place = self.place
+        place.telling.begin("saving")
+        if not can_be_saved(place.surgeon.model):
+            place.telling.notice(
+                f"The model was not saved, since {type(place.surgeon.model).__name__} is no class of transformers, so that nobody "
+                "could open it without running its code; Outcome.model is the model."
+            )
+            return
+        place.surgeon.save(folder, bank=place.settings.save_bank)
+        if place.tokenizer is not None:
+            place.tokenizer.save_pretrained(folder)

@@ -1,0 +1,60 @@
+"""The results of an experiment under the names that the seed documents give them."""
+
+from typing import Any
+
+import numpy as np
+
+from neural_plasticity.experiment.evaluation import Quality
+from neural_plasticity.experiment.story import Story
+from neural_plasticity.experiment.workplace import Workplace
+from neural_plasticity.heads import HeadGrid
+from neural_plasticity.training.stabilisation import stabilisation
+
+
+def warmup_results(story: Story) -> dict[str, Any] | None:
+    """Losses, trend, and where they settled; None before the first step."""
+    losses = story.learning.get("warm-up") or ([] if story.learning else story.losses)
+    if not losses:
+        return None
+    return stabilisation(losses).as_results(losses, story.durations.get("warm-up", 0.0))
+
+
+def pruning_results(place: Workplace) -> dict[str, Any] | None:
+    """What was pruned and what became of the loss; None before the first cycle."""
+    story, anatomy = place.story, place.surgeon.anatomy
+    if not story.cycles:
+        return None
+    last = story.cycles[-1]["cycle"]
+    before = story.stages.get("warm", story.stages["baseline"])
+    first_cut = next((quality for name, quality in story.stages.items() if name.startswith("pruned ")), before)
+    pruned, final = story.stages.get(f"pruned {last}", first_cut), list(story.stages.values())[-1]
+    asleep = sorted(place.asleep)
+    mask = np.zeros((len(anatomy.sites), max(site.heads for site in anatomy)), dtype=bool)
+    for layer, head in asleep:
+        mask[layer, head] = True
+    hurt = pruned.loss_nats - before.loss_nats
+    return {
+        "strategy": place.settings.strategy,
+        "pruning_level": place.settings.level,
+        "total_heads": len(anatomy.heads),
+        "pruned_heads": [tuple(head) for head in asleep],
+        "revived_heads": [tuple(head) for cycle in story.cycles for head in cycle["revived"]],
+        "pruning_mask": mask,
+        "grad_norm_values": _values(story.measured.get("gradient")),
+        "entropy_values": _values(story.measured.get("entropy")),
+        "baseline_metrics": _metrics(before),
+        "pruned_metrics": _metrics(pruned),
+        "final_metrics": _metrics(final),
+        "recovery_rate": (pruned.loss_nats - final.loss_nats) / hurt if hurt > 0 else None,
+        "perplexity_improvement": (before.perplexity - final.perplexity) / before.perplexity,
+        "training_metrics": {name: list(losses) for name, losses in story.learning.items()},
+        "cycles": story.cycles,
+    }
+
+
+def _metrics(quality: Quality) -> dict[str, float]:
+    return {"loss": quality.loss_nats, "perplexity": quality.perplexity, **quality.metrics}
+
+
+def _values(grid: HeadGrid | None) -> Any:
+    return None if grid is None else grid.values
