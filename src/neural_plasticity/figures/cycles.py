@@ -1,0 +1,155 @@
+"""Pictures over cycles: a map of all heads for each, in the same colours, and what a run let grow again."""
+
+from typing import Any, Unpack
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from neural_plasticity.errors import SettingNotUsable
+from neural_plasticity.figures.canvas import Figure, Look, Style, dressed, figure_of, legend
+from neural_plasticity.figures.chronicle import Chronicle
+from neural_plasticity.figures.coerce import Grid
+from neural_plasticity.figures.gradients import strengths
+from neural_plasticity.figures.heat import Overlay, Shades, colour_bar, draw_grid, handle, heat_figure, key, sized
+from neural_plasticity.figures.lines import Curve, draw_curves, nothing
+from neural_plasticity.figures.of_run import deciding, words
+from neural_plasticity.figures.panels import panels
+from neural_plasticity.figures.scale import colours_of, plain_numbers, upright
+from neural_plasticity.figures.theme import MARKS
+from neural_plasticity.heads import HeadId
+
+_FROM_ZERO = ("entropy", "normalized_entropy")
+
+
+def maps(
+    told: Chronicle, *, signal: str | None = None, annotate: bool = False, title: str = "", **style: Unpack[Style]
+) -> Figure:
+    """One signal of all heads, a small map for each cycle in the same colours: who was pruned then, who sleeps, who came back."""
+    look = Look.of(**style)
+    chosen = signal or deciding(told)
+    grids = _grids(told, chosen)
+    shades = _shades(grids, look, chosen)
+    figure, drawn = _small(look, grids)
+    overlays: list[Overlay] = []
+    for axes, (cycle, grid) in zip(drawn, grids.items(), strict=True):
+        marks = states(told, grid, cycle)
+        overlays += marks
+        image = draw_grid(axes, grid, shades, marks, annotate=annotate, title=f"cycle {cycle}", bar=False)
+    colour_bar(image, drawn, shades)  # pyright: ignore[reportPossiblyUnboundVariable]  # there is a grid
+    unique = {mark.state: mark for mark in overlays}
+    key(figure, [unique[state] for state in ("pruned", "dormant", "revived", "grown") if state in unique])
+    figure.headline(title or f"{words(chosen).capitalize()} from cycle to cycle")
+    return figure.finished(look)
+
+
+def frames(told: Chronicle, *, signal: str | None = None, title: str = "", annotate: bool = True, **style: Unpack[Style]) -> list[Figure]:
+    """The same maps one after the other, each a picture of its own."""
+    look = Look.of(**style)
+    chosen = signal or deciding(told)
+    grids = _grids(told, chosen)
+    shades = _shades(grids, look, chosen)
+    found: list[Figure] = []
+    for cycle, grid in grids.items():
+        figure, axes = heat_figure(grid, look)
+        marks = states(told, grid, cycle)
+        draw_grid(axes, grid, shades, marks, annotate=annotate)
+        key(figure, [Overlay(state, []) for state in ("pruned", "dormant", "revived")])  # the same room in every frame
+        figure.headline(f"{title or words(chosen).capitalize()}, cycle {cycle}")
+        found.append(figure.finished(look))
+    return found
+
+
+def states(told: Chronicle, grid: Grid, cycle: int) -> list[Overlay]:
+    """The marks of a cycle: pruned in it, asleep since an earlier one, awake again."""
+    pruned = set(told.befell("pruned", cycle))
+    by_state: dict[str, list[HeadId]] = {"pruned": sorted(head for head in pruned if head in grid)}
+    for head in told.heads:
+        state = told.state(head, cycle)
+        if head in grid and state != "active" and not (state == "dormant" and head in pruned):
+            by_state.setdefault(state, []).append(head)
+    return [Overlay(state, heads) for state, heads in by_state.items() if heads]
+
+
+def _grids(told: Chronicle, signal: str) -> dict[int, Grid]:
+    grids = told.grids(signal)
+    if not grids:
+        raise SettingNotUsable(
+            f"{told.run.name} has no {signal}; choose one of its signals: {', '.join(told.signals) or 'there are none'}."
+        )
+    return dict(sorted(grids.items()))
+
+
+def _shades(grids: dict[int, Grid], look: Look, signal: str) -> Shades:
+    """The same colours for all."""
+    every = Grid(np.concatenate([grid.values for grid in grids.values()]), ())
+    if signal in _FROM_ZERO:
+        return Shades(colours_of(every.values, low=0.0), look.map(look.theme.amounts), words(signal))
+    return strengths(every, look, words(signal))
+
+
+def _small(look: Look, grids: dict[int, Grid]) -> tuple[Figure, list[Axes]]:
+    """So many small panels of a size that suits the grids."""
+    layers, heads = next(iter(grids.values())).values.shape
+    each = min(max(1.0 + 0.16 * heads, 2.2), 3.4), min(max(0.9 + 0.14 * layers, 1.7), 3.2)
+    count = len(grids)
+    wide = (look.figsize or (11.0, 0.0))[0]
+    columns = max(min(count, int((wide - 0.9) / (each[0] if look.figsize is None else 1.5))), 1)
+    columns = -(-count // -(-count // columns))  # as even as can be
+    rows = -(-count // columns)
+    figure = figure_of(look, (max(each[0] * columns + 0.9, 4.8), each[1] * rows + 0.9))
+    if figure.get_size_inches()[1] < 1.2 * rows + 0.8:
+        wide, high = figure.get_size_inches()
+        raise SettingNotUsable(f"figsize is ({wide:g}, {high:g}), and {count} maps need a height of {1.2 * rows + 0.8:.1f}; give more.")
+    places = figure.add_gridspec(rows, columns)
+    return figure, [figure.add_subplot(places[place // columns, place % columns]) for place in range(count)]
+
+
+def growth(told: Chronicle, *, title: str = "What grew again", **style: Unpack[Style]) -> Figure:
+    """How many heads worked from cycle to cycle; and what waking each sleeper promised, those that were woken marked."""
+    look = Look.of(**style)
+    figure, (awake, promise) = panels(look, 2, (11.0, 4.4))
+    _awake(awake, told, look)
+    _promise(promise, told, look)
+    total = sum(len(told.befell("revived", cycle)) for cycle in range(told.cycles + 1))
+    figure.headline(title, f"{total} times a head came back; {told.awake(told.cycles)} of {len(told.heads)} heads work at the end")
+    return figure.finished(look)
+
+
+def _awake(axes: Axes, told: Chronicle, look: Look) -> None:
+    dressed(axes, title="heads at work", x="cycle")
+    cycles = np.arange(told.cycles + 1.0)
+    awake = np.array([told.awake(int(cycle)) for cycle in cycles], dtype=float)
+    lines = draw_curves(axes, [Curve("at work", cycles, awake, look.colours(1)[0], staircase=True)], zero=True, whole=True)
+    drawn: list[Any] = [*lines]
+    for became, shift in (("pruned", -0.1), ("revived", 0.1)):
+        mark = MARKS[became]
+        counts = [len(told.befell(became, int(cycle))) for cycle in cycles]
+        bars = axes.bar(cycles + shift, counts, 0.18, color=mark.colour, label=became, zorder=3)
+        drawn.append(bars)
+    axes.set_xlim(-0.4, told.cycles + 0.4)
+    plain_numbers(axes.xaxis, whole=True)
+    legend(axes, drawn)
+
+
+def _promise(axes: Axes, told: Chronicle, look: Look) -> None:
+    """A mark for each sleeper of each cycle at the slope of waking it, side by side where many are alike."""
+    dressed(axes, title="loss for waking a head (below 0: falls)", x="cycle", y="nats")
+    shown: list[float] = []
+    for cycle, grid in told.grids("wake").items():
+        back = set(told.befell("revived", cycle))
+        for state, heads in (("dormant", [h for h in grid.known() if h not in back]), ("revived", sorted(back))):
+            values = [grid[head] for head in heads if head in grid]
+            mark = MARKS[state]
+            across = cycle + (np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(len(values)))
+            drawn = axes.scatter(across, values, marker=mark.marker, c=mark.colour, edgecolors=look.theme.background)
+            drawn.set(label=mark.word, zorder=4 if state == "revived" else 3)
+            sized(drawn, 6.0 if state == "revived" else 3.8)
+            shown += values
+    if not shown:
+        nothing(axes, "no signal of waking was measured")
+        return
+    upright(axes, [np.array(shown)], zero=True, log=False)
+    axes.axhline(0, color=look.theme.muted, linewidth=0.8)
+    axes.set_xlim(0.4, told.cycles + 0.6)
+    plain_numbers(axes.xaxis, whole=True)
+    legend(axes, [handle("dormant", look.theme, 5.0), handle("revived", look.theme)])

@@ -1,0 +1,139 @@
+"""Pictures of a run that a function for bare arrays draws: each asks the chronicle for what that function takes."""
+
+from typing import Any
+
+import numpy as np
+
+from neural_plasticity.figures.canvas import Figure, Look
+from neural_plasticity.figures.chronicle import Chronicle
+from neural_plasticity.figures.decisions import visualize_pruning_decisions
+from neural_plasticity.figures.entropy import visualize_entropy_heatmap, visualize_entropy_vs_gradient, visualize_normalized_entropy
+from neural_plasticity.figures.experiments import plot_experiment_summary, plot_strategy_comparison
+from neural_plasticity.figures.gradients import strengths, visualize_gradient_norms
+from neural_plasticity.figures.heat import heat_map
+from neural_plasticity.figures.importance import visualize_head_importance
+from neural_plasticity.figures.lettering import number
+from neural_plasticity.figures.phases import visualize_complete_training_process
+from neural_plasticity.figures.results import rows_of_cycles, rows_of_run
+from neural_plasticity.figures.told import history, results
+from neural_plasticity.figures.training import visualize_training_progress
+from neural_plasticity.figures.warmup import visualize_warmup_dashboard
+
+# What says how much a head is worth to the model, in the order in which it is shown.
+WORTH = ("taylor", "fisher", "ablation", "gradient", "magnitude", "output_norm")
+
+
+def entropy(told: Chronicle, *, cycle: int | None = None, **options: Any) -> Figure:
+    """How widely each head looked."""
+    read = told.grid("entropy", cycle)
+    return visualize_entropy_heatmap(read.grid, **({"title": f"Attention entropy{read.when}"} | options))
+
+
+def normalized_entropy(told: Chronicle, *, cycle: int | None = None, **options: Any) -> Figure:
+    """How near that was to looking everywhere."""
+    read = told.grid("normalized_entropy", cycle)
+    title = f"Entropy in percent of its maximum{read.when}"
+    return visualize_normalized_entropy(read.grid, 1.0, **({"title": title} | options))
+
+
+def gradient(told: Chronicle, *, cycle: int | None = None, **options: Any) -> Figure:
+    """How strongly the loss pulled at each head, and who was pruned and revived then."""
+    read = told.grid("gradient", cycle)
+    gone = [head for head in told.heads if told.state(head, read.cycle) in ("dormant", "removed")]
+    back = [head for head in told.heads if told.state(head, read.cycle) == "revived"]
+    return visualize_gradient_norms(read.grid, gone, back, **({"title": f"Gradient norms{read.when}"} | options))
+
+
+def importance(told: Chronicle, *, cycle: int | None = None, signals: Any = None, **options: Any) -> Figure:
+    """What each head was worth, by every measure there is of it."""
+    chosen = [name for name in WORTH if name in told.signals] if signals is None else list(signals)
+    reads = {name: told.grid(name, cycle) for name in chosen}
+    when = next(iter(reads.values())).when if reads else ""
+    title = f"Head importance in {told.model}{when}"
+    return visualize_head_importance(told.model, {name: read.grid for name, read in reads.items()}, **({"title": title} | options))
+
+
+def entropy_vs_gradient(told: Chronicle, *, cycle: int | None = None, **options: Any) -> Figure:
+    """Whether heads that look widely are those that the loss pulls at."""
+    across, up = told.grid("entropy", cycle), told.grid("gradient", cycle)
+    return visualize_entropy_vs_gradient(across.grid, up.grid, **({"title": f"Entropy and gradient{across.when}"} | options))
+
+
+def pruning_decisions(told: Chronicle, *, cycle: int | None = None, **options: Any) -> Figure:
+    """Which heads a cycle pruned, where they stood in the order, and why."""
+    pruned = [each for each in range(told.cycles + 1) if told.befell("pruned", each)]
+    chosen = (pruned or [told.cycles])[-1] if cycle is None else cycle
+    signal = deciding(told)
+    read = told.grid(signal, chosen)
+    gone = told.befell("pruned", chosen)
+    mask = np.zeros(read.grid.values.shape)
+    for head in gone:
+        mask[read.grid.row(head), head.head] = 1
+    reasons = {head: turn.reason for head in gone for turn in told.lives[head] if turn[:2] == (chosen, "pruned") and turn.reason}
+    title = f"Pruning decisions{read.when}"
+    named: dict[str, Any] = {"title": title, "reasons": reasons or None, "measured": words(signal)} | options
+    return visualize_pruning_decisions(read.grid, mask, **named)
+
+
+def deciding(told: Chronicle) -> str:
+    """The signal that decided what was pruned, or the nearest one that was measured."""
+    strategy = str(told.settings.get("strategy"))
+    wanted = (strategy, "gradient", *WORTH, *told.signals)
+    return next((name for name in wanted if name in told.signals), strategy)
+
+
+def words(signal: str) -> str:
+    """A signal's name as it is read."""
+    return {"gradient": "gradient norm"}.get(signal, signal.replace("_", " "))
+
+
+def training_progress(told: Chronicle, **options: Any) -> Figure:
+    """Losses, perplexity and heads over all steps."""
+    return visualize_training_progress(history(told), **options)
+
+
+def warmup(told: Chronicle, **options: Any) -> Figure:
+    """The warm-up, and whether its loss settled."""
+    return visualize_warmup_dashboard(results(told)["warmup"], **options)
+
+
+def complete(told: Chronicle, **options: Any) -> Figure:
+    """The whole run on one page."""
+    return visualize_complete_training_process(results(told), **({"title": f"From warm-up to fine-tuning: {told.model}"} | options))
+
+
+def ablation(told: Chronicle, *, cycle: int | None = None, annotate: bool = True, title: str = "", **style: Any) -> Figure:
+    """How the loss changes when one head alone falls silent."""
+    look, read = Look.of(**style), told.grid("ablation", cycle)
+    shades = strengths(read.grid, look, "change of the loss (nats)")
+    return heat_map(read.grid, shades, look, title=title or f"What each head's silence costs{read.when}", annotate=annotate)
+
+
+def summary(many: list[Chronicle], **options: Any) -> Figure:
+    """Perplexity by stage, recovery by level; of one run the cycles, of several their ends."""
+    rows = rows_of_cycles(many[0].run) if len(many) == 1 else [row for told in many for row in rows_of_run(told.run)]
+    return plot_experiment_summary(
+        rows, **({"title": "Experiment" if len(many) > 1 else f"Cycles of {many[0].run.name}"} | options)
+    )
+
+
+def strategies(many: list[Chronicle], **options: Any) -> Figure:
+    """The strategies of several runs beside each other; runs that differ in nothing but the seed become a mean."""
+    rows = [rows_of_run(told.run) for told in many]
+    levels = {row["pruning_level"] for each in rows for row in each}
+    table = [_compared(each, several=len(levels) > 1) for each in rows]
+    models = ", ".join(dict.fromkeys(told.model for told in many))
+    named: dict[str, Any] = {"model_name": models, "pruning_level": next(iter(levels)) if len(levels) == 1 else None}
+    return plot_strategy_comparison(table, **(named | options))
+
+
+def _compared(rows: list[dict[str, Any]], *, several: bool) -> dict[str, Any]:
+    stages = {row["stage"]: row["perplexity"] for row in rows}
+    level = rows[0]["pruning_level"]
+    return {
+        "Strategy": f"{rows[0]['strategy']} {number(float(level))}" if several and level is not None else str(rows[0]["strategy"]),
+        "Baseline Perplexity": stages.get("baseline"),
+        "Pruned Perplexity": stages.get("pruned"),
+        "Fine-tuned Perplexity": stages.get("fine_tuned"),
+    }
+

@@ -1,0 +1,94 @@
+"""What a run says of itself under the names of an experiment: the history of its metrics, and the results of its phases."""
+
+from math import nan
+from typing import Any
+
+from neural_plasticity.figures.chronicle import Chronicle, Course
+from neural_plasticity.record.events import Evaluation, Event, Operation, PhaseStarted
+
+
+def history(told: Chronicle) -> list[dict[str, Any]]:
+    """A row for everything that has a step: losses, evaluations, and how many heads were pruned and had come back by then."""
+    rows: list[dict[str, Any]] = []
+    for course in told.courses:
+        for _, row in course.rows:
+            known = {key: row.values[key] for key in ("train_loss", "eval_loss") if key in row.values}
+            rows.append({"step": course.before + row.step, "epoch": row.epoch, **known})
+    rows += _landmarks(told)
+    last = max((row["step"] for row in rows), default=0)
+    return sorted([*rows, _heads(told, told.cycles, last)], key=lambda row: row["step"]) if rows else []
+
+
+def _landmarks(told: Chronicle) -> list[dict[str, Any]]:
+    """Evaluations and operations at the steps that had been taken when they came."""
+    rows = [_heads(told, 0, 0)] if told.events(Operation) else []
+    starts = {(course.phase, course.cycle): course for course in told.courses}
+    steps = 0
+    for event in (entry.event for entry in told.entries):
+        steps = _steps_before(event, starts, steps)
+        if isinstance(event, Evaluation):
+            rows.append({"step": steps, "eval_loss": event.values.get("loss_nats"), "perplexity": event.values.get("perplexity")})
+        elif isinstance(event, Operation):
+            rows.append(_heads(told, event.cycle or 0, steps))
+    return rows
+
+
+def _steps_before(event: Event, starts: dict[tuple[str, int | None], Course], steps: int) -> int:
+    """How many steps are done when the phase that an event begins is over."""
+    course = starts.get((event.phase, event.cycle)) if isinstance(event, PhaseStarted) else None
+    return steps if course is None else course.before + len(course.losses)
+
+
+def _heads(told: Chronicle, cycle: int, step: int) -> dict[str, Any]:
+    total = len(told.heads)
+    asleep = total - told.awake(cycle)
+    back = sum(1 for head in told.heads if told.state(head, cycle) == "revived")
+    return {"step": step, "pruned_heads": asleep, "revived_heads": back, "sparsity": asleep / total if total else nan}
+
+
+def results(told: Chronicle) -> dict[str, Any]:
+    """The results under the names of the phases: warmup, and pruning with what was learned after it."""
+    found: dict[str, Any] = {}
+    warm = next((course for course in told.courses if course.phase == "warm-up"), None)
+    if warm is not None:
+        found["warmup"] = _warmup(told, warm)
+    if told.events(Operation):
+        found["pruning"] = _pruning(told)
+    return found
+
+
+def _warmup(told: Chronicle, course: Course) -> dict[str, Any]:
+    losses = course.losses
+    first, last = (losses[0], losses[-1]) if losses else (nan, nan)
+    return {
+        "losses": losses,
+        "total_steps": len(losses),
+        "duration": course.duration,
+        "initial_loss": first,
+        "final_loss": last,
+        "improvement_percent": 100 * (first - last) / abs(first) if first else nan,
+        "is_stable": told.settled,
+        "stabilization_step": len(losses) if told.settled else None,  # the warm-up ends at the step that finds it settled
+    }
+
+
+def _pruning(told: Chronicle) -> dict[str, Any]:
+    stages = {stage: list(found.values())[-1] for stage, found in told.evaluations().items()}
+    before = stages.get("warm", stages.get("baseline"))
+    pruned = stages.get("pruned")
+    final = stages.get("fine_tuned", pruned)
+    known = {"baseline_metrics": before, "pruned_metrics": pruned, "final_metrics": final}
+    turns = [(head, turn.became) for head, every in told.lives.items() for turn in every]
+    tuned = {f"fine-tuning {course.cycle}": course.losses for course in told.courses if course.phase == "fine-tuning"}
+    return {
+        "strategy": told.settings.get("strategy"),
+        "pruning_level": told.settings.get("level"),
+        "total_heads": len(told.heads),
+        "pruned_heads": [tuple(head) for head in told.heads if told.state(head, told.cycles) in ("dormant", "removed")],
+        "revived_heads": [tuple(head) for head, became in turns if became == "revived"],
+        "training_metrics": tuned,
+    } | {name: _metrics(event) for name, event in known.items() if event is not None}
+
+
+def _metrics(event: Evaluation) -> dict[str, float]:
+    return {("loss" if name == "loss_nats" else name): value for name, value in event.values.items()}
