@@ -1,0 +1,316 @@
+// The record folded into what the page shows: (state, item) -> state, item after item, the same for a file and for a stream.
+//
+// No clock, no document, no randomness. The state that is given is used up, so that a million items cost what they hold
+// and not their square; only the state that comes back may be read on. Lists have room for so much and no more: an
+// hour of a fast run must not fill a browser. What was thinned out is counted, and the page says so.
+
+import { unpacked } from "./arrays.js";
+import { harmless, numberOf } from "./format.js";
+import { appended, emptySeries } from "./series.js";
+
+// Phases whose metrics only tell how far they are; all others learn, and their metrics are curves.
+const MEASURING = new Set([
+  "evaluation",
+  "sample",
+  "analysis",
+  "pruning",
+  "regrowth analysis",
+  "regrowth",
+  "comparison",
+  "speed",
+  "saving",
+  "complete",
+  "reading",
+]);
+const BECOMES = new Map([
+  ["prune", "dormant"],
+  ["revive", "revived"],
+  ["grow", "grown"],
+  ["remove", "removed"],
+  ["forget", "removed"],
+]);
+export const ASLEEP = new Set(["dormant", "removed"]);
+
+const ROOMS = {
+  phases: 3000,
+  courses: 400,
+  grids: 800,
+  decisions: 20000,
+  operations: 4000,
+  evaluations: 2000,
+  comparisons: 200,
+  samples: 600,
+  attention: 400,
+  notices: 300,
+  requests: 300,
+  checkpoints: 100,
+};
+
+export function emptyState(described = {}) {
+  const state = {
+    described,
+    name: described.name ?? "",
+    job: "",
+    resumed: false,
+    light: false,
+    seq: -1,
+    items: 0,
+    began: null,
+    time: null,
+    phase: null,
+    over: null,
+    finished: null,
+    failed: null,
+    layers: layersOf(described),
+    lives: new Map(),
+    thinned: blank(),
+    latest: blank(),
+  };
+  for (const list of Object.keys(ROOMS)) state[list] = [];
+  return state;
+}
+
+export function fold(state, item) {
+  if (typeof item?.seq !== "number" || item.seq <= state.seq) return state; // a page that was fetched twice
+  state.seq = item.seq;
+  state.items += 1;
+  state.time = item.time;
+  state.began ??= item.time;
+  if (Object.hasOwn(STEPS, item.kind)) STEPS[item.kind](state, item);
+  if (typeof item.missing === "string") tellOf(state, item, item.missing);
+  return state;
+}
+
+const STEPS = {
+  run(state, item) {
+    state.name = item.name || state.name;
+    state.job = item.job;
+    state.resumed = Boolean(item.resumed);
+  },
+  phase(state, item) {
+    if (state.phase) state.phase.ended = item.time;
+    state.over = null; // a run that was stopped may go on
+    state.phase = {
+      seq: item.seq,
+      phase: harmless(item.phase, 60),
+      cycle: item.cycle ?? null,
+      steps: item.steps ?? null,
+      began: item.time,
+    };
+    Object.assign(state.phase, { ended: null, step: null, at: null });
+    keep(state, "phases", state.phase);
+    if (!MEASURING.has(item.phase)) beginCourse(state, state.phase.phase, state.phase.cycle, item);
+  },
+  metrics(state, item) {
+    if (state.phase) Object.assign(state.phase, { step: item.step, at: item.seq });
+    if (state.phase && MEASURING.has(state.phase.phase)) return;
+    if (!state.courses.length) beginCourse(state, "training", null, item);
+    learn(state, state.courses.at(-1), item);
+  },
+  heads(state, item) {
+    const grids = arraysOf(state, item, 2);
+    for (const grid of Object.values(grids)) widenLayers(state, grid.shape);
+    keep(state, "grids", {
+      seq: item.seq,
+      cycle: item.cycle ?? 0,
+      step: item.step ?? null,
+      path: item.path ?? "",
+      signals: item.signals,
+      grids,
+    });
+  },
+  decision(state, item) {
+    const { seq, cycle = 0 } = item;
+    const numbers = { score: numberOf(item.score), rank: item.rank, threshold: numberOf(item.threshold) };
+    keep(state, "decisions", {
+      seq,
+      cycle,
+      head: item.head,
+      action: harmless(item.action, 40),
+      strategy: harmless(item.strategy, 60),
+      reason: harmless(item.reason, 400),
+      ...numbers,
+    });
+  },
+  operation(state, item) {
+    const becomes = BECOMES.get(item.action) ?? harmless(item.action, 40);
+    const cycle = item.cycle ?? 0;
+    for (const head of item.heads) {
+      const key = headKey(head);
+      if (!state.lives.has(key)) state.lives.set(key, []);
+      state.lives.get(key).push({ cycle, state: becomes, seq: item.seq });
+      widenLayers(state, [head[0] + 1, head[1] + 1], head[0]);
+    }
+    const { seq, action, mode, heads, before = {}, after = {}, largest_difference = null } = item;
+    keep(state, "operations", { seq, cycle, action, mode, heads, before, after, largest_difference });
+  },
+  sample(state, item) {
+    const { seq, cycle = null, stage, seed } = item;
+    keep(state, "samples", {
+      seq,
+      cycle,
+      stage,
+      seed,
+      name: stageName(stage, cycle),
+      prompt: harmless(item.prompt),
+      text: harmless(item.text),
+    });
+  },
+  attention(state, item) {
+    const { seq, cycle = null, stage, heads } = item;
+    keep(state, "attention", {
+      seq,
+      cycle,
+      stage,
+      heads,
+      tokens: item.tokens,
+      name: stageName(stage, cycle),
+      maps: arraysOf(state, item, 2),
+    });
+  },
+  evaluation(state, item) {
+    const { seq, cycle = null, stage, values } = item;
+    const last = state.evaluations.at(-1)?.documents;
+    const documents = sameTexts(last, item.documents) ? last : (item.documents ?? []);
+    keep(state, "evaluations", {
+      seq,
+      cycle,
+      stage,
+      values,
+      documents,
+      name: stageName(stage, cycle),
+      losses: arraysOf(state, item, 1).document_losses ?? null,
+    });
+  },
+  comparison(state, item) {
+    const { seq, before, after, values, documents = [], method = "" } = item;
+    keep(state, "comparisons", {
+      seq,
+      before,
+      after,
+      values,
+      documents,
+      method,
+      differences: arraysOf(state, item, 1).differences ?? null,
+    });
+  },
+  notice(state, item) {
+    tellOf(state, item, item.message);
+  },
+  checkpoint(state, item) {
+    keep(state, "checkpoints", { seq: item.seq, step: item.step, cycle: item.cycle ?? null });
+  },
+  request(state, item) {
+    const { seq, time, granted } = item;
+    keep(state, "requests", {
+      seq,
+      time,
+      granted,
+      name: harmless(item.name, 100),
+      wish: harmless(JSON.stringify(item.wish), 400),
+      answer: harmless(item.answer, 400),
+    });
+  },
+  finished(state, item) {
+    state.over = "finished";
+    state.finished = { seq: item.seq, time: item.time, summary: item.summary };
+    if (state.phase) state.phase.ended = item.time;
+  },
+  failed(state, item) {
+    state.over = "failed";
+    state.failed = {
+      seq: item.seq,
+      time: item.time,
+      error: harmless(item.error, 100),
+      message: harmless(item.message, 2000),
+      phase: item.phase ?? "",
+    };
+    if (state.phase) state.phase.ended = item.time;
+  },
+};
+
+export function headKey(head) {
+  return `${head[0]}.${head[1]}`;
+}
+
+// The name that a stage is remembered by, as comparisons call it.
+function stageName(stage, cycle) {
+  return harmless(cycle === null || cycle === undefined ? stage : `${stage} ${cycle}`, 60);
+}
+
+// A dictionary that knows no words of its own: names of metrics come from the record, and one could be `__proto__`.
+function blank() {
+  return Object.create(null);
+}
+
+function tellOf(state, item, message) {
+  keep(state, "notices", {
+    seq: item.seq,
+    time: item.time,
+    cycle: item.cycle ?? null,
+    phase: state.phase?.phase ?? "",
+    message: harmless(message, 2000),
+  });
+}
+
+function beginCourse(state, phase, cycle, item) {
+  const last = state.courses.at(-1);
+  const base = last ? last.base + last.done : 0;
+  keep(state, "courses", { phase, cycle, base, seq: item.seq, steps: item.steps ?? null, done: 0, series: blank() });
+}
+
+function learn(state, course, item) {
+  course.done = Math.max(course.done, item.step);
+  for (const [name, value] of Object.entries(item.values)) {
+    const y = numberOf(value);
+    course.series[name] ??= emptySeries();
+    appended(course.series[name], item.step, y, item.seq);
+    state.latest[name] = {
+      seq: item.seq,
+      y,
+      x: course.base + item.step,
+      step: item.step,
+      phase: course.phase,
+      cycle: course.cycle,
+    };
+  }
+}
+
+// The arrays that came with an item, those of so many axes.
+function arraysOf(state, item, axes) {
+  const found = blank();
+  if (state.light) return found; // a run that is only compared with others needs no maps
+  for (const [name, packed] of Object.entries(item.arrays ?? {})) {
+    const array = unpacked(packed);
+    if (array?.shape.length === axes && array.values.length) found[name] = array;
+  }
+  return found;
+}
+
+// How many heads each layer has, by the anatomy; and by what is measured and grown, where that is more.
+function layersOf(described) {
+  const sites = described?.anatomy?.sites;
+  if (!Array.isArray(sites)) return [];
+  const layers = [];
+  for (const site of sites) layers[site.layer] = site.heads;
+  return Array.from(layers, (heads) => heads ?? 0);
+}
+
+function widenLayers(state, shape, only = null) {
+  while (state.layers.length < shape[0]) state.layers.push(only === null ? shape[1] : 0);
+  if (only !== null && state.layers[only] < shape[1]) state.layers[only] = shape[1];
+}
+
+function sameTexts(one, other) {
+  return Boolean(one && other) && one.length === other.length && one.every((text, place) => text === other[place]);
+}
+
+// One more in a list; one that is full gives up every second of its older half, but never its first.
+function keep(state, list, item) {
+  const held = state[list];
+  held.push(item);
+  if (held.length <= ROOMS[list]) return;
+  const half = held.length >> 1;
+  state[list] = held.filter((_, place) => place >= half || place % 2 === 0);
+  state.thinned[list] = (state.thinned[list] ?? 0) + held.length - state[list].length;
+}
