@@ -11,10 +11,13 @@ from neural_plasticity import errors
 from neural_plasticity.cli import SUMMARIES
 from neural_plasticity.inputs.files import READERS
 from neural_plasticity.record.events import KINDS
+from neural_plasticity.selection.schedules import SCHEDULES
+from neural_plasticity.selection.strategies import growth_strategies, strategies
 from neural_plasticity.signals.base import signals
 from neural_plasticity.signals.objectives import OBJECTIVES
 from tests.house.source import PACKAGE, ROOT, tree
 from tests.record.examples import EXAMPLES
+from tests.selection.enrolled import GROWTH, PRUNING, SHARES
 from tests.signals.enrolled import SIGNAL_TESTS
 
 HEAVY = ("torch", "transformers", "matplotlib", "numpy", "pandas", "datasets", "rich", "typer")
@@ -36,7 +39,10 @@ def test_importing_the_package_loads_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("room", ["errors", "heads", "settings", "record", "trackers.console", "environment.host"])
+@pytest.mark.parametrize(
+    "room",
+    ["errors", "heads", "settings", "record", "selection.pruning", "selection.growth", "trackers.console", "environment.host"],
+)
 def test_rooms_that_show_do_not_load_torch_by_any_way(room):
     code = f"import sys, neural_plasticity.{room}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -78,6 +84,9 @@ REGISTRIES = {
     "commands": (set(SUMMARIES), "commands.md", "plasticity {}", {path.stem for path in (PACKAGE / "cli").glob("[!_]*.py")}),
     "events": (set(KINDS), "record.md", "{}", set(EXAMPLES)),
     "signals": (set(signals()), "signals.md", "{}", set(SIGNAL_TESTS)),
+    "strategies": (set(strategies()), "selection.md", "{}", set(PRUNING)),
+    "growth strategies": (set(growth_strategies()), "selection.md", "{}", set(GROWTH)),
+    "schedules": (set(SCHEDULES), "selection.md", "{}", set(SHARES)),
     "objectives": (set(OBJECTIVES), "signals.md", "{}", {"own", "next_token", "self_distillation"}),
     "readers": (set(READERS), "inputs.md", "{}", {".txt", ".md", ".rst", ".py", ".jsonl", ".csv", ".parquet"}),
 }
