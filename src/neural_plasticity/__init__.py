@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from neural_plasticity.experiment.experiment import Experiment as Experiment
     from neural_plasticity.experiment.outcome import Outcome as Outcome
     from neural_plasticity.facade import NeuralPlasticity as NeuralPlasticity
+    from neural_plasticity.facade import VisualizationReporter as VisualizationReporter
+    from neural_plasticity.facade import display_neural_plasticity_dashboard as display_neural_plasticity_dashboard
+    from neural_plasticity.figures.animation import animate as animate
     from neural_plasticity.figures.attention import visualize_attention_matrix as visualize_attention_matrix
     from neural_plasticity.figures.attention import visualize_attention_patterns as visualize_attention_patterns
+    from neural_plasticity.figures.catalogue import figure as figure
+    from neural_plasticity.figures.dashboards import generate_complete_process_dashboard as generate_complete_process_dashboard
+    from neural_plasticity.figures.dashboards import generate_dashboards as generate_dashboards
     from neural_plasticity.figures.decisions import visualize_pruning_decisions as visualize_pruning_decisions
     from neural_plasticity.figures.entropy import visualize_entropy_heatmap as visualize_entropy_heatmap
     from neural_plasticity.figures.entropy import visualize_entropy_vs_gradient as visualize_entropy_vs_gradient
@@ -72,14 +78,19 @@ __version__ = "0.1.0"
 # Each public name and the module that it is loaded from on first use; docs/api.md says what each is for.
 _HOME = {
     "Anatomy": "anatomy.sites",
+    "animate": "figures.animation",
     "apply_pruning_mask": "surgery.doors",
     "attention": "signals.maps",
     "calculate_entropy": "signals.doors",
     "calculate_head_entropy": "signals.doors",
     "calculate_head_gradients": "signals.doors",
     "Decision": "selection.plan",
+    "display_neural_plasticity_dashboard": "facade",
     "dissect": "anatomy.dissect",
     "Experiment": "experiment.experiment",
+    "figure": "figures.catalogue",
+    "generate_complete_process_dashboard": "figures.dashboards",
+    "generate_dashboards": "figures.dashboards",
     "generate_pruning_mask": "surgery.doors",
     "get_environment_info": "environment.survey",
     "get_gradient_norms": "signals.doors",
@@ -116,6 +127,7 @@ _HOME = {
     "Settings": "settings",
     "signal": "signals.base",
     "Surgeon": "surgery.surgeon",
+    "VisualizationReporter": "facade",
     "visualize_attention_matrix": "figures.attention",
     "visualize_attention_patterns": "figures.attention",
     "visualize_complete_training_process": "figures.phases",

@@ -1,15 +1,33 @@
 """The classes that reach across rooms; each method is a door to the room that does the work."""
 
-from collections.abc import Iterable, Mapping
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neural_plasticity.anatomy.dissect import dissect
+from neural_plasticity.dashboard.report import report
 from neural_plasticity.environment.survey import get_environment_info
 from neural_plasticity.experiment.experiment import Experiment
+from neural_plasticity.experiment.samples import write_text
+from neural_plasticity.figures.canvas import Figure
+from neural_plasticity.figures.dashboards import (
+    generate_complete_process_dashboard,
+    generate_dashboards,
+    pruning_figures,
+    record_of,
+    results_of,
+)
+from neural_plasticity.figures.history import rows_of
+from neural_plasticity.figures.phases import visualize_complete_training_process
+from neural_plasticity.figures.warmup import visualize_warmup_dashboard
 from neural_plasticity.heads import HeadId
 from neural_plasticity.selection.strategies import PruningStrategy
 from neural_plasticity.settings import Settings
@@ -81,3 +99,80 @@ class NeuralPlasticity:
     ) -> Tensor:
         """What each head is worth to the loss, layers × heads: by default to first order, sample by sample."""
         return as_tensor(measure(model, islice(dataloader, num_batches), [signal])[signal])
+
+
+class VisualizationReporter:
+    """Figures, texts and tables about one model's experiment; they lie in `output_dir` unless `save_visualizations` is False."""
+
+    def __init__(
+        self,
+        model: Any = None,
+        tokenizer: Any = None,
+        output_dir: str | PathLike[str] = "visualizations",
+        save_visualizations: bool = True,
+        **style: Any,
+    ) -> None:
+        self.model, self.tokenizer, self.output_dir = model, tokenizer, Path(output_dir)
+        self.save_visualizations, self.style = save_visualizations, style
+
+    def display_warmup_results(self, warmup_results: Any) -> Figure:
+        """The warm-up: its losses, their trend, and where they settled."""
+        return self._kept(visualize_warmup_dashboard(warmup_results, **self.style), "warmup")
+
+    def display_pruning_results(self, pruning_results: Any) -> dict[str, Figure]:
+        """The pruning, a figure for each thing that its results hold: decisions, gradient, entropy, entropy_vs_gradient."""
+        found = pruning_figures(results_of({"pruning": pruning_results})["pruning"], **self.style)
+        return {name: self._kept(figure, f"pruning_{name}") for name, figure in found.items()}
+
+    def display_complete_training_process(self, experiment: Any, **options: Any) -> Figure:
+        """The whole experiment in one picture."""
+        return self._kept(visualize_complete_training_process(results_of(experiment), **(self.style | options)), "complete")
+
+    def generate_comprehensive_dashboard(self, experiment: Any, output_dir: str | PathLike[str] | None = None) -> Path:
+        """Every figure of the experiment, and its report where it has a record; returns the folder."""
+        folder = Path(output_dir or self.output_dir)
+        generate_dashboards(experiment, folder, **self.style)
+        record = record_of(experiment)
+        if record is not None:
+            report(record, folder / "report.html")
+        return folder
+
+    def run_text_generation_suite(
+        self, prompts: str | Sequence[str] = ("def ", "class ", "import "), *, tokens: int = 60, seed: int = 0
+    ) -> dict[str, str]:
+        """What the model writes after each prompt, always the same for the same seed."""
+        asked = [prompts] if isinstance(prompts, str) else list(prompts)
+        found = {prompt: write_text(self.model, self.tokenizer, prompt, tokens=tokens, seed=seed) for prompt in asked}
+        if self.save_visualizations:
+            self._write("generated.json", json.dumps(found, indent=2))
+        return found
+
+    def save_metrics_to_csv(self, metrics: Any, filename: str = "metrics.csv") -> Path:
+        """A history of metrics as a table: a dict of columns, a list of dicts, or a run's history; returns the file."""
+        rows = rows_of(metrics, "metrics")
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return self._write(filename, table.getvalue())
+
+    def _kept(self, figure: Figure, name: str) -> Figure:
+        if self.save_visualizations:
+            figure.save(self.output_dir / f"{name}.png")
+        return figure
+
+    def _write(self, name: str, content: str) -> Path:
+        target = self.output_dir / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content, encoding="utf-8")
+        return target
+
+
+def display_neural_plasticity_dashboard(experiment: Any, output_dir: str | PathLike[str]) -> Path:
+    """One page about an experiment, written into a folder: the report of its record, or its whole course as a picture where
+    there are only results. Returns where it lies.
+    """
+    record = record_of(experiment)
+    if record is None:
+        return generate_complete_process_dashboard(experiment, output_dir)
+    return report(record, Path(output_dir) / "report.html")

@@ -17,8 +17,7 @@ from tests.experiment.test_resume import in_step
 
 def plasticity(*arguments):
     """What a command printed, in the process of the test."""
-    shown = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
-    return shown
+    return CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +25,38 @@ ARRAYS = {HeadsMeasured: GRIDS, Attention: MAPS}
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """A folder with one run in it, which has an event of every kind."""
-    with Writer(tmp_path / "runs" / "first", {"settings": {"model": "tiny", "level": 0.5}}) as writer:
-        for event in EXAMPLES.values():
-            writer.write(event, ARRAYS.get(type(event)))
-    return tmp_path / "runs"
+    return filled(tmp_path / "runs")
 
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     """A small page of the same make as the real one."""
-    folder = tmp_path / "page"
+    return written(tmp_path / "page")
+
+
+@pytest.fixture
+def server(runs: Path, page: Path) -> Iterator[Asker]:
+    """A server of these runs, on a port of its own."""
+    with serving(runs, page) as asker:
+        yield asker
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
+    """A server for tests that only ask, all of a module together."""
+    folder = tmp_path_factory.mktemp("shared")
+    with serving(filled(folder / "runs"), written(folder / "page")) as asker:
+        yield asker
+
+
+def filled(folder: Path) -> Path:
+    with Writer(folder / "first", {"settings": {"model": "tiny", "level": 0.5}}) as writer:
+        for event in EXAMPLES.values():
+            writer.write(event, ARRAYS.get(type(event)))
+    return folder
+
+
+def written(folder: Path) -> Path:
     folder.mkdir()
     (folder / "index.html").write_text(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>t</title>\n'
@@ -50,16 +73,15 @@ def page(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def server(runs: Path, page: Path) -> Iterator[Asker]:
-    """A server of these runs, on a port of its own."""
+@contextmanager
+def serving(runs: Path, page: Path) -> Iterator[Asker]:
     place = claim(port=0, token=TOKEN)
     ready = threading.Event()
-    serving = server_of(Shelf(runs), place, started=ready.set, page=page)
-    thread = threading.Thread(target=serving.run, args=([place.listening],))
+    server = server_of(Shelf(runs), place, started=ready.set, page=page)
+    thread = threading.Thread(target=server.run, args=([place.listening],))
     thread.start()
     assert ready.wait(10)
     yield Asker(place.port)
-    serving.should_exit = True
+    server.should_exit = True
     thread.join(5)
     assert not thread.is_alive()

@@ -66,7 +66,7 @@ def stands(page, word):
 
 def test_numbers_come_as_they_are_written_and_nothing_leaves_the_origin(underway):
     folder, writer = underway
-    with serving(folder) as port, visiting(f"http://127.0.0.1:{port}/") as visit:
+    with serving(folder) as port, visiting(f"http://127.0.0.1:{port}/", charts=True) as visit:
         page = opened(visit, "view=warm-up")
         stands(page, "live")
         assert "token" not in page.url

@@ -27,10 +27,10 @@ def little(folder: Path, **changes) -> Settings:
     chosen = {
         "out": str(folder),
         "max_length": 16,
-        "batch_size": 2,
+        "batch_size": 4,
         "eval_tokens": 120,
         "measure_tokens": 64,
-        "sample_tokens": 3,
+        "sample_tokens": 2,
         "speed_tokens": 0,
         "warmup_steps": 4,
         "steps": 4,

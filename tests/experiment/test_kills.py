@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from neural_plasticity.record import Run
-from tests.experiment.runs import assert_same_end
+from tests.experiment.runs import assert_same_end, small
 
 # Imports once, then forks for every attempt; a line of JSON is an attempt, and its answer how that ended and what it took.
 NURSERY = textwrap.dedent("""
@@ -87,10 +87,12 @@ LITTLE = {
 class Nursery:
     """A process whose children run, and are killed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tokenizer) -> None:
         text = folder / "text.txt"
         text.write_text("".join(f"def f{number}(x):\n    return x + {number}\n" for number in range(200)))
-        self.folder, self.settings = folder, LITTLE | {"text": str(text)}
+        small().save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+        self.folder, self.settings = folder, LITTLE | {"text": str(text), "model": str(folder / "model")}
         environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-c", NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -126,9 +128,9 @@ class Nursery:
 
 
 @pytest.fixture
-def nursery(tmp_path):
+def nursery(tiny, tmp_path):
     """A place to run and kill in."""
-    found = Nursery(tmp_path)
+    found = Nursery(tmp_path, tiny.tokenizer)
     yield found
     found.close()
 
@@ -139,7 +141,7 @@ def test_a_run_killed_three_times_ends_bit_for_bit_as_one_that_was_not(nursery):
     assert nursery.start("whole")[0]
     assert not nursery.start("killed", kill=("checkpoint", 2))[0]
     assert not nursery.end("killed", kill=("step", 2))[0]
-    assert not nursery.end("killed", kill=("pruning", 3))[0]
+    assert not nursery.end("killed", kill=("pruning", 1))[0]
     assert nursery.end("killed")[0]
     assert_same_end(nursery.run_in("whole"), nursery.run_in("killed"))
     assert len(Run(nursery.run_in("killed")).description["resumed"]) == 3

@@ -30,7 +30,7 @@ def model(tiny, tmp_path_factory):
 def settings(model, tmp_path):
     text = tmp_path / "a.txt"
     text.write_text("def f(x):\n    return x\n" * 200)
-    return little(tmp_path / "runs", model=str(model), text=str(text), device="cpu", cycles=1)
+    return little(tmp_path / "runs", model=str(model), text=str(text), device="cpu", cycles=1, warmup_steps=2)
 
 
 def test_a_run_is_recorded_from_start_to_end(settings):

@@ -70,7 +70,7 @@ def test_each_step_of_learning_tells_its_loss_rate_and_gradient_and_how_often_th
     assert all(math.isfinite(value) and value > 0 for event in steps for value in event.values.values())
     assert [event.values["learning_rate"] for event in steps[4:8]] == pytest.approx([1e-2, 0.75e-2, 0.5e-2, 0.25e-2])
     windows = sum(len(ids) // 16 + (len(ids) % 16 >= 2) for ids in (told_ids(text) for text in TEXTS))
-    full = windows // 2  # batches of two; what is left over is for another pass
+    full = windows // 4  # batches of four; what is left over is for another pass
     assert [event.epoch for event in steps] == pytest.approx([number / full for number in range(1, 13)])
 
 
@@ -236,7 +236,7 @@ def test_glances_are_told_with_and_without_patience(patience, glances, tiny, tmp
 
 
 def test_newborn_heads_are_told_and_protected_for_a_cycle(tiny, tmp_path):
-    settings = little(tmp_path, schedule="drop_and_grow", exchange=0.25, cycles=3, newborn_rate=3.0, steps=2)
+    settings = little(tmp_path, schedule="drop_and_grow", exchange=0.25, cycles=3, newborn_rate=3.0, steps=2, growth="random")
     outcome = experiment(settings, tiny.tokenizer).run()
     came_back = {event.cycle: set(event.heads) for event in outcome.run.events(Operation) if event.action == "revive"}
     gone = {event.cycle: set(event.heads) for event in outcome.run.events(Operation) if event.action == "prune"}

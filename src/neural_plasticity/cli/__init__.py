@@ -19,6 +19,7 @@ SUMMARIES = {
     "run": "Make a model smaller: warm up, prune, recover, and measure what it cost and won.",
     "resume": "Go on with a run that was stopped.",
     "runs": "List the runs in a folder, and compare them.",
+    "figures": "Draw runs: pictures with captions, in a folder with a page.",
     "report": "Write everything about runs into one HTML file.",
     "dashboard": "Show runs on a page, live while they go on.",
     "dissect": "Take a model apart: its attention sites, and the weights of every head.",

@@ -42,10 +42,12 @@ class Answers:
                 Route("/api/runs/{name}/stream", self._stream),
             ]
         )
+        self.app.router.redirect_slashes = False  # an address is right or it is not
 
     def close(self) -> None:
-        """End all streams."""
+        """End all streams, and all reading."""
         self._closing = True
+        self._shelf.stop()
         for watch in self._watches.values():
             watch.stop()
 

@@ -27,6 +27,7 @@ class Shelf:
         self._rows: dict[str, Row] = {}
         self._asked = 0.0
         self._question = threading.Event()
+        self._stopped = threading.Event()
         threading.Thread(target=self._keep, daemon=True, name="shelf").start()
 
     def paths(self) -> dict[str, Path]:
@@ -54,8 +55,13 @@ class Shelf:
         known = dict(self._rows)
         return [known[name].told() if name in known else {"name": name, "state": "unread"} for name in self.paths()]
 
+    def stop(self) -> None:
+        """Look at the runs no more."""
+        self._stopped.set()
+        self._question.set()
+
     def _keep(self) -> None:
-        while self._question.wait():
+        while self._question.wait() and not self._stopped.is_set():
             paths = self.paths()
             for name, path in paths.items():
                 self._rows.setdefault(name, Row(name, path)).look()
@@ -63,7 +69,7 @@ class Shelf:
                 del self._rows[name]
             if time.monotonic() - self._asked > ASKED:
                 self._question.clear()
-            time.sleep(INTERVAL)
+            self._stopped.wait(INTERVAL)
 
 
 class Row:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from neural_plasticity.errors import SettingNotUsable
@@ -95,7 +96,7 @@ _PICTURES = (
         of_run.entropy,
         "How widely each head looks. Dark heads look at few tokens, bright ones at nearly all; hatched ones sleep.",
         (_ENTROPY,),
-        frames=lambda told, **options: cycles.frames(told, **({"signal": "entropy", "title": "Attention entropy"} | options)),
+        frames=partial(cycles.frames, signal="entropy"),
     ),
     Picture(
         "normalized_entropy",
@@ -108,7 +109,7 @@ _PICTURES = (
         of_run.gradient,
         "How strongly the loss pulls at each head. Pruned heads should stand in dark cells: the loss hardly asked for them.",
         (_GRADIENT,),
-        frames=lambda told, **options: cycles.frames(told, **({"signal": "gradient", "title": "Gradient norms"} | options)),
+        frames=partial(cycles.frames, signal="gradient"),
     ),
     Picture(
         "importance",
@@ -126,7 +127,7 @@ _PICTURES = (
     Picture(
         "ablation",
         of_run.ablation,
-        "What the loss becomes when one head alone falls silent: the truth that all cheaper signals guess at. Heads below 0 do harm.",
+        "What the loss becomes when one head alone falls silent: what all cheaper signals guess at. Heads below 0 do harm.",
         (_signal("ablation", "run `plasticity analyze MODEL --signals ablation` first"),),
     ),
     Picture(
@@ -139,7 +140,7 @@ _PICTURES = (
     Picture(
         "life",
         life,
-        "A line for each head. It grows thin where the head was pruned and coloured where it came back; the reason stands beside it.",
+        "A line for each head. It grows thin where the head was pruned and coloured where it came back, with the reason beside it.",
         (_PRUNED,),
     ),
     Picture(
@@ -167,7 +168,7 @@ _PICTURES = (
     Picture(
         "attention_change",
         gaze.attention_change,
-        "One head before, after and across the cycles. The last panel shows where its weight has moved: violet gained, orange lost.",
+        "One head before, after and across the cycles. The last panel shows where its weight moved: violet gained, orange lost.",
         (_GAZE,),
     ),
     Picture(
@@ -206,7 +207,12 @@ def figure(run: Any, name: str, **options: Any) -> Figure:
     `head`, and the style: `theme`, `figsize`, `cmap`, `save_path`.
     """
     picture, told = require(run, name)
-    return picture.draw(told if picture.several else told[0], **options)
+    return picture.draw(told if picture.several else told[0], **given(options))
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that say something: None leaves a figure's own choice as it is."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def require(run: Any, name: str) -> tuple[Picture, list[Chronicle]]:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from neural_plasticity.errors import SettingNotUsable
-from neural_plasticity.figures.canvas import Figure, Look, Style, dressed, figure_of, legend
+from neural_plasticity.figures.canvas import Figure, Look, Style, dressed, figure_of, legend, panel_width, theme_at
 from neural_plasticity.figures.chronicle import Chronicle
 from neural_plasticity.figures.coerce import Grid
 from neural_plasticity.figures.gradients import strengths
@@ -14,16 +14,14 @@ from neural_plasticity.figures.heat import Overlay, Shades, colour_bar, draw_gri
 from neural_plasticity.figures.lines import Curve, draw_curves, nothing
 from neural_plasticity.figures.of_run import deciding, words
 from neural_plasticity.figures.panels import panels
-from neural_plasticity.figures.scale import colours_of, plain_numbers, upright
+from neural_plasticity.figures.scale import colours_of, numbered, upright
 from neural_plasticity.figures.theme import MARKS
 from neural_plasticity.heads import HeadId
 
 _FROM_ZERO = ("entropy", "normalized_entropy")
 
 
-def maps(
-    told: Chronicle, *, signal: str | None = None, annotate: bool = False, title: str = "", **style: Unpack[Style]
-) -> Figure:
+def maps(told: Chronicle, *, signal: str | None = None, annotate: bool = False, title: str = "", **style: Unpack[Style]) -> Figure:
     """One signal of all heads, a small map for each cycle in the same colours: who was pruned then, who sleeps, who came back."""
     look = Look.of(**style)
     chosen = signal or deciding(told)
@@ -42,7 +40,9 @@ def maps(
     return figure.finished(look)
 
 
-def frames(told: Chronicle, *, signal: str | None = None, title: str = "", annotate: bool = True, **style: Unpack[Style]) -> list[Figure]:
+def frames(
+    told: Chronicle, *, signal: str | None = None, title: str = "", annotate: bool = True, **style: Unpack[Style]
+) -> list[Figure]:
     """The same maps one after the other, each a picture of its own."""
     look = Look.of(**style)
     chosen = signal or deciding(told)
@@ -93,13 +93,15 @@ def _small(look: Look, grids: dict[int, Grid]) -> tuple[Figure, list[Axes]]:
     each = min(max(1.0 + 0.16 * heads, 2.2), 3.4), min(max(0.9 + 0.14 * layers, 1.7), 3.2)
     count = len(grids)
     wide = (look.figsize or (11.0, 0.0))[0]
-    columns = max(min(count, int((wide - 0.9) / (each[0] if look.figsize is None else 1.5))), 1)
+    columns = max(min(count, int((wide - 0.9) / (each[0] if look.figsize is None else 1.2))), 1)
     columns = -(-count // -(-count // columns))  # as even as can be
     rows = -(-count // columns)
     figure = figure_of(look, (max(each[0] * columns + 0.9, 4.8), each[1] * rows + 0.9))
     if figure.get_size_inches()[1] < 1.2 * rows + 0.8:
         wide, high = figure.get_size_inches()
-        raise SettingNotUsable(f"figsize is ({wide:g}, {high:g}), and {count} maps need a height of {1.2 * rows + 0.8:.1f}; give more.")
+        raise SettingNotUsable(
+            f"figsize is ({wide:g}, {high:g}), and {count} maps need a height of {1.2 * rows + 0.8:.1f}; give more."
+        )
     places = figure.add_gridspec(rows, columns)
     return figure, [figure.add_subplot(places[place // columns, place % columns]) for place in range(count)]
 
@@ -127,23 +129,22 @@ def _awake(axes: Axes, told: Chronicle, look: Look) -> None:
         bars = axes.bar(cycles + shift, counts, 0.18, color=mark.colour, label=became, zorder=3)
         drawn.append(bars)
     axes.set_xlim(-0.4, told.cycles + 0.4)
-    plain_numbers(axes.xaxis, whole=True)
+    _count(axes, 0, told.cycles)
     legend(axes, drawn)
 
 
 def _promise(axes: Axes, told: Chronicle, look: Look) -> None:
     """A mark for each sleeper of each cycle at the slope of waking it, side by side where many are alike."""
-    dressed(axes, title="loss for waking a head (below 0: falls)", x="cycle", y="nats")
+    dressed(axes, title="loss for waking a head", x="cycle", y="nats; below 0 it falls")
     shown: list[float] = []
     for cycle, grid in told.grids("wake").items():
-        back = set(told.befell("revived", cycle))
-        for state, heads in (("dormant", [h for h in grid.known() if h not in back]), ("revived", sorted(back))):
-            values = [grid[head] for head in heads if head in grid]
+        for state, heads in _sleepers(told, grid, cycle).items():
+            values = [grid[head] for head in heads]
             mark = MARKS[state]
             across = cycle + (np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(len(values)))
-            drawn = axes.scatter(across, values, marker=mark.marker, c=mark.colour, edgecolors=look.theme.background)
-            drawn.set(label=mark.word, zorder=4 if state == "revived" else 3)
-            sized(drawn, 6.0 if state == "revived" else 3.8)
+            drawn = axes.scatter(across, values, marker=mark.marker, c=mark.colour, edgecolors=mark.edge)
+            drawn.set(label=mark.word, zorder=3 if state == "dormant" else 4)
+            sized(drawn, 4.0 if state == "dormant" else 6.0)
             shown += values
     if not shown:
         nothing(axes, "no signal of waking was measured")
@@ -151,5 +152,25 @@ def _promise(axes: Axes, told: Chronicle, look: Look) -> None:
     upright(axes, [np.array(shown)], zero=True, log=False)
     axes.axhline(0, color=look.theme.muted, linewidth=0.8)
     axes.set_xlim(0.4, told.cycles + 0.6)
-    plain_numbers(axes.xaxis, whole=True)
-    legend(axes, [handle("dormant", look.theme, 5.0), handle("revived", look.theme)])
+    _count(axes, 1, told.cycles)
+    words = {"pruned": "pruned just now"}
+    handles = [handle(state, look.theme, 5.0 if state == "dormant" else 7.0) for state in ("revived", "dormant", "pruned")]
+    for drawn in handles:
+        drawn.set_label(words.get(str(drawn.get_label()), str(drawn.get_label())))
+    legend(axes, handles)
+
+
+def _sleepers(told: Chronicle, grid: Grid, cycle: int) -> dict[str, list[HeadId]]:
+    """The heads that slept when waking was weighed: those woken, those left, and those that had gone to sleep just then."""
+    back, fresh = set(told.befell("revived", cycle)), set(told.befell("pruned", cycle))
+    found: dict[str, list[HeadId]] = {"dormant": [], "pruned": [], "revived": []}
+    for head in grid.known():
+        found["revived" if head in back else "pruned" if head in fresh else "dormant"].append(head)
+    return found
+
+
+def _count(axes: Axes, first: int, last: int) -> None:
+    """A tick for each cycle, as many as have room."""
+    theme = theme_at(axes)
+    places = [float(cycle) for cycle in range(first, last + 1)]
+    numbered(axes.xaxis, [f"{place:.0f}" for place in places], panel_width(axes), theme.size * 2.2, places)

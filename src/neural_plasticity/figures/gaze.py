@@ -13,29 +13,33 @@ from neural_plasticity.figures.chronicle import Chronicle, Seen
 from neural_plasticity.figures.coerce import Floats
 from neural_plasticity.figures.heat import Shades, cells, colour_bar
 from neural_plasticity.figures.lettering import number
-from neural_plasticity.figures.scale import Colours, colours_of
+from neural_plasticity.figures.scale import colours_of
 from neural_plasticity.heads import HeadId
 
 _LEGIBLE = 64  # tokens: more of them cannot be written at the edges
+_BESIDE = 6.0  # inches from which the difference stands to the right
 
 
 def attention(told: Chronicle, *, head: Sequence[int] | None = None, moment: int = -1, **options: Any) -> Figure:
     """What one head attends to, at the last moment that was recorded or at another; without a name the head that changed most."""
     chosen, seen = _seen(told, head)
     if not -len(seen) <= moment < len(seen):
-        raise SettingNotUsable(f"moment is {moment}, and head {chosen} was looked at {len(seen)} times; choose one of 0 to {len(seen) - 1}.")
-    return _at(told, chosen, seen[moment], **options)
+        raise SettingNotUsable(
+            f"moment is {moment}, and head {chosen} was looked at {len(seen)} times; choose one of 0 to {len(seen) - 1}."
+        )
+    return _at(chosen, seen[moment], **options)
 
 
 def attention_frames(told: Chronicle, *, head: Sequence[int] | None = None, **options: Any) -> list[Figure]:
     """The attention of one head at every moment, a picture each."""
     chosen, seen = _seen(told, head)
-    return [_at(told, chosen, each, **options) for each in seen]
+    return [_at(chosen, each, **options) for each in seen]
 
 
-def _at(told: Chronicle, head: HeadId, seen: Seen, **options: Any) -> Figure:
+def _at(head: HeadId, seen: Seen, **options: Any) -> Figure:
     tokens = seen.tokens if len(seen.tokens) <= _LEGIBLE else None
-    named = {"title": f"Attention, {seen.when}", "tokens": tokens} | options
+    side = min(max(1.9 + 0.128 * len(seen.tokens), 4.6), 9.6)  # so that every token can be written
+    named: dict[str, Any] = {"title": f"Attention, {seen.when}", "tokens": tokens, "figsize": (side + 0.8, side), **options}
     return visualize_attention_matrix({tuple(head): seen.maps[head]}, head.layer, head.head, **named)
 
 
@@ -43,7 +47,7 @@ def attention_change(told: Chronicle, *, head: Sequence[int] | None = None, titl
     """One head's attention before, after and across the cycles, and the last less the first; colours from 0 to 1 in all."""
     look = Look.of(**style)
     chosen, seen = _seen(told, head)
-    figure, drawn = _squares(look, len(seen) + 1)
+    figure, drawn = _squares(look, len(seen))
     cmap = look.map(look.theme.amounts)
     for axes, each in zip(drawn, seen, strict=False):
         image = cells(axes, each.maps[chosen], cmap, WEIGHTS, square=True)
@@ -56,7 +60,9 @@ def attention_change(told: Chronicle, *, head: Sequence[int] | None = None, titl
 
 def _difference(axes: Axes, first: Floats, last: Floats, look: Look) -> None:
     change = last - first if first.shape == last.shape else np.full(first.shape, np.nan)
-    limits = colours_of(change, signed=True) if np.isfinite(change).any() and change.any() else Colours(-1.0, 1.0)
+    size = np.abs(change[np.isfinite(change) & (change != 0)])
+    reach = float(np.quantile(size, 0.995)) if size.size else 1.0  # most keys are hidden from most queries, and change by 0
+    limits = colours_of(change, -reach, reach)
     cmap = look.map(look.theme.differences)
     image = cells(axes, change, cmap, limits, square=True)
     _bare(axes, "last less first")
@@ -69,14 +75,21 @@ def _bare(axes: Axes, title: str) -> None:
 
 
 def _squares(look: Look, count: int) -> tuple[Figure, list[Axes]]:
-    """So many square panels, as many side by side as fit."""
+    """So many square panels, as many side by side as fit, and one more apart from them: to the right, or beneath on a column."""
     wide = (look.figsize or (11.0, 0.0))[0]
-    columns = max(min(count, int((wide - 0.8) / (2.4 if look.figsize is None else 1.45))), 1)
+    beside = wide >= _BESIDE
+    room = int((wide - (3.6 if beside else 0.8)) / (2.3 if look.figsize is None else 1.25))
+    columns = max(min(count, room), 1)
     columns = -(-count // -(-count // columns))
     rows = -(-count // columns)
-    figure = figure_of(look, (max(2.4 * columns + 1.4, 5.0), 2.35 * rows + 0.7))
-    places = figure.add_gridspec(rows, columns)
-    return figure, [figure.add_subplot(places[place // columns, place % columns]) for place in range(count)]
+    figure = figure_of(look, (2.2 * columns + 4.6, max(2.3 * rows, 2.6) + 0.7))
+    if beside:
+        places = figure.add_gridspec(rows, columns + 1, width_ratios=[*[1.0] * columns, 1.35])
+        last = figure.add_subplot(places[:, columns])
+    else:
+        places = figure.add_gridspec(rows + 1, columns, height_ratios=[*[1.0] * rows, 1.6])
+        last = figure.add_subplot(places[rows, :])
+    return figure, [*(figure.add_subplot(places[place // columns, place % columns]) for place in range(count)), last]
 
 
 def _seen(told: Chronicle, head: Sequence[int] | None) -> tuple[HeadId, list[Seen]]:
@@ -85,7 +98,9 @@ def _seen(told: Chronicle, head: Sequence[int] | None) -> tuple[HeadId, list[See
     chosen = HeadId(*head) if head is not None else max(there, key=lambda each: _moved(told, each), default=HeadId(0, 0))
     if chosen not in there:
         listed = ", ".join(map(str, there)) or "none"
-        raise SettingNotUsable(f"{told.run.name} holds no attention of head {chosen}; it holds that of {listed}, so choose one of these.")
+        raise SettingNotUsable(
+            f"{told.run.name} holds no attention of head {chosen}; it holds that of {listed}, so choose one of these."
+        )
     return chosen, [seen for seen in told.gazes if chosen in seen.maps]
 
 

@@ -243,7 +243,7 @@ def _writer(values: Floats) -> Callable[[float], str]:
     if largest and not 5e-3 <= largest < 1e5:
         return number
     decimals = 0 if largest >= 100 else 1 if largest >= 10 else 2 if largest >= 0.5 else 3 if largest >= 0.05 else 4
-    return lambda value: f"{value:.{decimals}f}"
+    return lambda value: f"{value:z.{decimals}f}"
 
 
 def _figure(axes: Axes) -> Figure:

@@ -13,11 +13,12 @@ from neural_plasticity.figures.scale import numbered, whole_positive
 from neural_plasticity.figures.theme import MARKS, Theme
 from neural_plasticity.heads import HeadId
 
+_MOST = 64  # heads whose names can be read
 _REASONS = 6.5  # inches from which there is room for words beside the lines
 _LINE = {"active": 1.6, "dormant": 0.8, "removed": 0.8, "revived": 2.2, "grown": 2.2}
 
 
-def life(told: Chronicle, *, most: int = 64, title: str = "Lives of the heads", **style: Unpack[Style]) -> Figure:
+def life(told: Chronicle, *, most: int = _MOST, title: str = "Lives of the heads", **style: Unpack[Style]) -> Figure:
     """A line for each head over the cycles: thick while it works, thin while it sleeps, with a mark wherever that changed and
     the reason of the last change beside it. Of more than `most` heads, those that changed are shown, the most often changed
     first chosen.
@@ -57,15 +58,20 @@ def _draw(axes: Axes, told: Chronicle, shown: list[HeadId], theme: Theme) -> Non
         for turn in told.lives[head]:
             marks.setdefault(turn.became, []).append((turn.cycle, row))
     for state, lines in stretches.items():
-        thick = _LINE.get(state, 1.6)
-        drawn = LineCollection(lines, colors=_ink(state, theme), linewidths=thick, label=state, zorder=2)
-        axes.add_collection(drawn)
+        axes.add_collection(
+            LineCollection(lines, colors=_ink(state, theme), linewidths=_LINE.get(state, 1.6), label=state, zorder=2)
+        )
     for became, at in marks.items():
         mark = MARKS[became]
         scattered = axes.scatter(*zip(*at, strict=True), marker=mark.marker, c=mark.colour, edgecolors=mark.edge)
         scattered.set(label=mark.word, zorder=4, clip_on=False)
-        sized(scattered, 6.0 if len(shown) <= 64 else 3.5)
+        sized(scattered, 6.0 if len(shown) <= _MOST else 3.5)
     axes.set(xlim=(-0.1, last + 0.6), ylim=(len(shown) - 0.4, -0.6))
+    _scale(axes, shown, last, theme)
+
+
+def _scale(axes: Axes, shown: list[HeadId], last: int, theme: Theme) -> None:
+    """The heads' names downwards, cycles to the right, and a faint line between layers."""
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     for row in range(1, len(shown)):

@@ -99,6 +99,7 @@ def _write_posts(axes: Axes, figure: Figure, posts: list[tuple[float, str]]) -> 
         "xycoords": axes.get_xaxis_transform(),
         "textcoords": "offset points",
         "va": "top",
+        "bbox": {"facecolor": theme.background, "edgecolor": "none", "pad": 0.6},  # the next post may stand within the word
     }
     for step, label in posts:
         text = cut(plain(label, theme), size, theme.font, 130)

@@ -21,19 +21,25 @@ from neural_plasticity.figures.warmup import visualize_warmup_dashboard
 
 # What says how much a head is worth to the model, in the order in which it is shown.
 WORTH = ("taylor", "fisher", "ablation", "gradient", "magnitude", "output_norm")
+_MEASURES = 4  # of them, unless others are named: two rows of two
+
+
+def _titled(title: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a figure, with a title where they name none."""
+    return {"title": title, **options}
 
 
 def entropy(told: Chronicle, *, cycle: int | None = None, **options: Any) -> Figure:
     """How widely each head looked."""
     read = told.grid("entropy", cycle)
-    return visualize_entropy_heatmap(read.grid, **({"title": f"Attention entropy{read.when}"} | options))
+    return visualize_entropy_heatmap(read.grid, **_titled(f"Attention entropy{read.when}", options))
 
 
 def normalized_entropy(told: Chronicle, *, cycle: int | None = None, **options: Any) -> Figure:
     """How near that was to looking everywhere."""
     read = told.grid("normalized_entropy", cycle)
     title = f"Entropy in percent of its maximum{read.when}"
-    return visualize_normalized_entropy(read.grid, 1.0, **({"title": title} | options))
+    return visualize_normalized_entropy(read.grid, 1.0, **_titled(title, options))
 
 
 def gradient(told: Chronicle, *, cycle: int | None = None, **options: Any) -> Figure:
@@ -41,22 +47,22 @@ def gradient(told: Chronicle, *, cycle: int | None = None, **options: Any) -> Fi
     read = told.grid("gradient", cycle)
     gone = [head for head in told.heads if told.state(head, read.cycle) in ("dormant", "removed")]
     back = [head for head in told.heads if told.state(head, read.cycle) == "revived"]
-    return visualize_gradient_norms(read.grid, gone, back, **({"title": f"Gradient norms{read.when}"} | options))
+    return visualize_gradient_norms(read.grid, gone, back, **_titled(f"Gradient norms{read.when}", options))
 
 
 def importance(told: Chronicle, *, cycle: int | None = None, signals: Any = None, **options: Any) -> Figure:
     """What each head was worth, by every measure there is of it."""
-    chosen = [name for name in WORTH if name in told.signals] if signals is None else list(signals)
+    chosen = [name for name in WORTH if name in told.signals][:_MEASURES] if signals is None else list(signals)
     reads = {name: told.grid(name, cycle) for name in chosen}
     when = next(iter(reads.values())).when if reads else ""
     title = f"Head importance in {told.model}{when}"
-    return visualize_head_importance(told.model, {name: read.grid for name, read in reads.items()}, **({"title": title} | options))
+    return visualize_head_importance(told.model, {name: read.grid for name, read in reads.items()}, **_titled(title, options))
 
 
 def entropy_vs_gradient(told: Chronicle, *, cycle: int | None = None, **options: Any) -> Figure:
     """Whether heads that look widely are those that the loss pulls at."""
     across, up = told.grid("entropy", cycle), told.grid("gradient", cycle)
-    return visualize_entropy_vs_gradient(across.grid, up.grid, **({"title": f"Entropy and gradient{across.when}"} | options))
+    return visualize_entropy_vs_gradient(across.grid, up.grid, **_titled(f"Entropy and gradient{across.when}", options))
 
 
 def pruning_decisions(told: Chronicle, *, cycle: int | None = None, **options: Any) -> Figure:
@@ -99,7 +105,7 @@ def warmup(told: Chronicle, **options: Any) -> Figure:
 
 def complete(told: Chronicle, **options: Any) -> Figure:
     """The whole run on one page."""
-    return visualize_complete_training_process(results(told), **({"title": f"From warm-up to fine-tuning: {told.model}"} | options))
+    return visualize_complete_training_process(results(told), **_titled(f"From warm-up to fine-tuning: {told.model}", options))
 
 
 def ablation(told: Chronicle, *, cycle: int | None = None, annotate: bool = True, title: str = "", **style: Any) -> Figure:
@@ -112,9 +118,7 @@ def ablation(told: Chronicle, *, cycle: int | None = None, annotate: bool = True
 def summary(many: list[Chronicle], **options: Any) -> Figure:
     """Perplexity by stage, recovery by level; of one run the cycles, of several their ends."""
     rows = rows_of_cycles(many[0].run) if len(many) == 1 else [row for told in many for row in rows_of_run(told.run)]
-    return plot_experiment_summary(
-        rows, **({"title": "Experiment" if len(many) > 1 else f"Cycles of {many[0].run.name}"} | options)
-    )
+    return plot_experiment_summary(rows, **_titled("Experiment" if len(many) > 1 else f"Cycles of {many[0].run.name}", options))
 
 
 def strategies(many: list[Chronicle], **options: Any) -> Figure:
@@ -136,4 +140,3 @@ def _compared(rows: list[dict[str, Any]], *, several: bool) -> dict[str, Any]:
         "Pruned Perplexity": stages.get("pruned"),
         "Fine-tuned Perplexity": stages.get("fine_tuned"),
     }
-

@@ -16,7 +16,10 @@ def history(told: Chronicle) -> list[dict[str, Any]]:
             rows.append({"step": course.before + row.step, "epoch": row.epoch, **known})
     rows += _landmarks(told)
     last = max((row["step"] for row in rows), default=0)
-    return sorted([*rows, _heads(told, told.cycles, last)], key=lambda row: row["step"]) if rows else []
+    rows = sorted([*rows, _heads(told, told.cycles, last)], key=lambda row: row["step"]) if rows else []
+    # An evaluation is no gap in the losses: its row says the loss of its step once more.
+    losses = {row["step"]: row["train_loss"] for row in rows if "train_loss" in row}
+    return [{"train_loss": losses[row["step"]]} | row if row["step"] in losses else row for row in rows]
 
 
 def _landmarks(told: Chronicle) -> list[dict[str, Any]]:

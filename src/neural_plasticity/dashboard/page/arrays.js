@@ -26,7 +26,10 @@ export function at(array, ...place) {
 
 function bytesOf(b64) {
   try {
-    return Uint8Array.from(atob(b64), (letter) => letter.charCodeAt(0));
+    const letters = atob(b64);
+    const raw = new Uint8Array(letters.length);
+    for (let place = 0; place < raw.length; place += 1) raw[place] = letters.charCodeAt(place);
+    return raw;
   } catch {
     return null; // not base64: the caller shows that the array cannot be read
   }

@@ -30,14 +30,21 @@ export function signed(value, unit = "") {
 
 function digits(size, count) {
   if (size === 0) return "0";
-  if (Number.isInteger(size) && size < 1e7) return size.toLocaleString("en-US");
+  if (Number.isInteger(size) && size < 1e7) return written(size, 0);
   if (size < 1e-4 || size >= 1e7)
     return size
       .toExponential(count - 1)
       .replace(/\.?0+e/, "e")
       .replace("e+", "e");
   const places = Math.max(0, count - 1 - Math.floor(Math.log10(size)));
-  return size.toLocaleString("en-US", { maximumFractionDigits: places });
+  return written(size, places);
+}
+
+const writers = []; // by how many places: making one costs more than a thousand numbers
+
+function written(size, places) {
+  writers[places] ??= new Intl.NumberFormat("en-US", { maximumFractionDigits: places });
+  return writers[places].format(size);
 }
 
 function scaled(size, step, names) {

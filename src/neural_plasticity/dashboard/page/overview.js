@@ -262,11 +262,13 @@ function stateNow(state) {
 }
 
 function tellings(state) {
-  const told = [...state.notices, ...state.requests.map((each) => ({ ...each, message: `${each.name}: ${each.answer}` }))];
-  if (state.described.corrupt) told.push({ seq: null, message: harmless(state.described.corrupt, 2000) });
-  for (const [list, count] of Object.entries(state.thinned))
-    told.push({ seq: null, message: `This page keeps ${count} older ${list} no longer; the record has them all.` });
-  told.sort((one, other) => (other.seq ?? Infinity) - (one.seq ?? Infinity));
+  const answers = state.requests.map((each) => ({ ...each, message: `${each.name}: ${each.answer}` }));
+  const latest = [...state.notices, ...answers].sort((one, other) => other.seq - one.seq).slice(0, 60);
+  const corrupt = state.described.corrupt ? [{ message: harmless(state.described.corrupt, 2000) }] : [];
+  const thinned = Object.entries(state.thinned).map(([list, count]) => ({
+    message: `This page keeps ${count} older ${list} no longer; the record has them all.`,
+  }));
+  const told = [...corrupt, ...latest, ...thinned];
   return panel(
     "Notices",
     { id: "notices" },

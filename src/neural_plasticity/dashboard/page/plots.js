@@ -216,6 +216,7 @@ function loaded() {
 
 // Offline the library lies packed in the page itself and runs as a script that the page's policy names by its hash.
 async function loadPlotly() {
+  await new Promise((done) => requestIdleCallback(done, { timeout: 500 })); // the page can be used before its first chart is there
   const packed = document.getElementById("plotly");
   const script = document.createElement("script");
   if (packed) {
