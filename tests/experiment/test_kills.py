@@ -135,7 +135,6 @@ def nursery(tiny, tmp_path):
     found.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_run_killed_three_times_ends_bit_for_bit_as_one_that_was_not(nursery):
     """Within the write of a checkpoint, in training, and in the midst of pruning."""
     assert nursery.start("whole")[0]

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,6 +58,18 @@ def in_step(number: int, phase_steps: int = 4):
 def whole(tiny, tmp_path_factory):
     """A run that nothing stops."""
     return experiment(little(tmp_path_factory.mktemp("whole")), tiny.tokenizer).run()
+
+
+@pytest.fixture(scope="module")
+def halted_once(tiny, tmp_path_factory):
+    """A run that was stopped in its third step."""
+    return stopped(little(tmp_path_factory.mktemp("halted")), tiny.tokenizer, in_step(3))
+
+
+@pytest.fixture
+def halted(halted_once, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(halted_once, tmp_path / "halted"))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -128,7 +141,12 @@ def full(*arguments, **named):
 
 @pytest.mark.parametrize(
     ("room", "name", "fault"),
-    [(checkpoints, "save_arrays", full), (checkpoints, "save_file", None), (saving, "save_file", full), (saving, "save_file", None)],
+    [
+        (checkpoints, "save_arrays", full),
+        (checkpoints, "save_file", None),
+        (saving, "save_file", full),
+        (saving, "save_file", None),
+    ],
 )
 def test_a_stop_within_the_write_of_a_checkpoint_leaves_the_one_before(room, name, fault, whole, tiny, tmp_path, monkeypatch):
     settings = little(tmp_path)
@@ -216,32 +234,30 @@ def test_an_experiment_runs_once(tiny, tmp_path):
         made.run(resume=folder)
 
 
-def test_two_cannot_resume_at_once(tiny, tmp_path):
+def test_two_cannot_resume_at_once(halted, tiny, tmp_path):
     settings = little(tmp_path)
-    folder = stopped(settings, tiny.tokenizer, in_step(3))
-    before = told(Run(folder))
-    with Writer(folder), pytest.raises(RunLocked, match="is being written by process"):
-        experiment(settings, tiny.tokenizer).run(resume=folder)
-    assert told(Run(folder)) == before
+    before = told(Run(halted))
+    with Writer(halted), pytest.raises(RunLocked, match="is being written by process"):
+        experiment(settings, tiny.tokenizer).run(resume=halted)
+    assert told(Run(halted)) == before
 
 
-def test_a_run_that_ends_while_somebody_looks_whether_it_could_be_resumed_is_left_alone(tiny, tmp_path, monkeypatch):
+def test_a_run_that_ends_while_somebody_looks_whether_it_could_be_resumed_is_left_alone(halted, tiny, tmp_path, monkeypatch):
     from neural_plasticity.experiment import resuming
 
     settings = little(tmp_path)
-    folder = stopped(settings, tiny.tokenizer, in_step(3))
     late = experiment(settings, tiny.tokenizer)
     usual = resuming._require_same
 
     def meanwhile(*arguments):
         monkeypatch.undo()
-        experiment(settings, tiny.tokenizer).run(resume=folder)
+        experiment(settings, tiny.tokenizer).run(resume=halted)
         usual(*arguments)
 
     monkeypatch.setattr(resuming, "_require_same", meanwhile)
     with pytest.raises(NotARun, match="come to its end"):
-        late.run(resume=folder)
-    assert Run(folder).events(Finished)
+        late.run(resume=halted)
+    assert Run(halted).events(Finished)
 
 
 @pytest.mark.parametrize(
@@ -257,10 +273,9 @@ def test_a_run_that_ends_while_somebody_looks_whether_it_could_be_resumed_is_lef
         ("model", None),
     ],
 )
-def test_a_checkpoint_that_was_tampered_with_is_refused(name, change, tiny, tmp_path):
+def test_a_checkpoint_that_was_tampered_with_is_refused(halted, name, change, tiny, tmp_path):
     settings = little(tmp_path)
-    folder = stopped(settings, tiny.tokenizer, in_step(3))
-    path = folder / Run(folder).events(Checkpoint)[-1].folder / name
+    path = halted / Run(halted).events(Checkpoint)[-1].folder / name
     if path.is_dir():
         shutil.rmtree(path)
     elif change is None:
@@ -269,36 +284,33 @@ def test_a_checkpoint_that_was_tampered_with_is_refused(name, change, tiny, tmp_
         assert change(path.read_bytes()) != path.read_bytes()
         path.write_bytes(change(path.read_bytes()))
     with pytest.raises(PlasticityError, match=r"cannot be read|restore it from a copy|holds no model|does not") as refusal:
-        experiment(settings, tiny.tokenizer).run(resume=folder)
-    assert str(folder) in str(refusal.value)
+        experiment(settings, tiny.tokenizer).run(resume=halted)
+    assert str(halted) in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
-def test_weights_that_were_tampered_with_are_refused(tiny, tmp_path):
+def test_weights_that_were_tampered_with_are_refused(halted, tiny, tmp_path):
     settings = little(tmp_path)
-    folder = stopped(settings, tiny.tokenizer, in_step(3))
-    (path,) = (folder / Run(folder).events(Checkpoint)[-1].folder / "model").glob("weights-*.safetensors")
+    (path,) = (halted / Run(halted).events(Checkpoint)[-1].folder / "model").glob("weights-*.safetensors")
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(PlasticityError, match="checksum"):
-        experiment(settings, tiny.tokenizer).run(resume=folder)
+        experiment(settings, tiny.tokenizer).run(resume=halted)
 
 
-def test_a_checkpoint_outside_of_the_run_is_refused(tiny, tmp_path):
+def test_a_checkpoint_outside_of_the_run_is_refused(halted, tiny, tmp_path):
     settings = little(tmp_path)
-    folder = stopped(settings, tiny.tokenizer, in_step(3))
-    with Writer(folder) as writer:
+    with Writer(halted) as writer:
         writer.write(Checkpoint(folder="../elsewhere", step=0))
     with pytest.raises(CorruptRecord, match="outside of it"):
-        experiment(settings, tiny.tokenizer).run(resume=folder)
+        experiment(settings, tiny.tokenizer).run(resume=halted)
 
 
-def test_other_settings_are_refused_by_name(tiny, tmp_path):
-    folder = stopped(little(tmp_path), tiny.tokenizer, in_step(3))
+def test_other_settings_are_refused_by_name(halted, tiny, tmp_path):
     with pytest.raises(SettingNotUsable, match=r"was started with level 0\.4, and this experiment has 0\.5"):
-        experiment(little(tmp_path, level=0.5), tiny.tokenizer).run(resume=folder)
+        experiment(little(tmp_path, level=0.5), tiny.tokenizer).run(resume=halted)
     elsewhere = experiment(little(tmp_path / "elsewhere", device="cpu"), tiny.tokenizer, Recorder(lambda event: True))
     with pytest.raises(KeyboardInterrupt):  # where it lies, and on what it is computed, may change
-        elsewhere.run(resume=folder)
+        elsewhere.run(resume=halted)
 
 
 def test_a_folder_that_is_no_run_is_refused(tiny, tmp_path):

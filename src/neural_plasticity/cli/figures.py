@@ -25,6 +25,7 @@ def figures(
     head: Annotated[str | None, typer.Option(help="The head to show where a figure shows one, as LAYER.HEAD.")] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to write; RUN/figures for one run if not given.")] = None,
     no_show: Annotated[bool, typer.Option("--no-show", help="Do not open the page in the browser.")] = False,
+    example: Annotated[bool, typer.Option("--example", help="Draw a recorded run that comes with the package.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="Say which figures there are and what each shows.")] = False,
 ) -> None:
     """Draw runs into a folder: each figure with a caption that says what to look at, and the command that made it.
@@ -33,6 +34,7 @@ def figures(
     """
     from contextlib import ExitStack
 
+    from neural_plasticity.dashboard.example import EXAMPLE
     from neural_plasticity.dashboard.opening import open_link
     from neural_plasticity.errors import SettingNotUsable
     from neural_plasticity.figures.animation import SUFFIXES
@@ -43,8 +45,9 @@ def figures(
         for picture in CATALOGUE.values():
             typer.echo(f"{picture.name:20} {picture.caption}")
         return
-    if not runs:
-        raise SettingNotUsable("No run is named; name a run folder, or several to compare.")
+    named = [EXAMPLE] if example else list(runs or [])
+    if not named:
+        raise SettingNotUsable("No run is named; name a run folder, or several to compare, or take --example.")
     if movie not in SUFFIXES:
         raise SettingNotUsable(f"There is no movie of kind {movie!r:.40}; choose gif or mp4.")
     wish = Wish(
@@ -54,11 +57,11 @@ def figures(
         moving=movie if moving else "",
         cycle=cycle,
         head=_head(head),
-        source=tuple(map(str, runs)),
+        source=("--example",) if example else tuple(map(str, named)),
     )
     with ExitStack() as stack:
-        found = [folder for run in runs for folder in _folders(run, stack)]
-        page = write_figures(found, out or _beside(runs, len(found)), wish)
+        found = [folder for run in named for folder in _folders(run, stack)]
+        page = write_figures(found, out or (Path("figures") if example else _beside(named, len(found))), wish)
     typer.echo(f"The figures lie in {page.parent}; the page that shows them is {page}")
     if not no_show and not open_link(page.resolve().as_uri()):
         typer.echo("No browser was found here to open it in.")

@@ -1,9 +1,12 @@
 """`plasticity run`: a model and a text in, a smaller model and the story of every decision out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from neural_plasticity.settings import Settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -69,14 +72,20 @@ def run(
     from neural_plasticity.cli._summary import print_comparison, print_summary
     from neural_plasticity.launch import compare
     from neural_plasticity.launch import run as launched
-    from neural_plasticity.settings import Settings, read_settings
 
-    given = {name: value for name, value in context.params.items() if name in Settings.__dataclass_fields__}
-    asked = {name for name in given if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
-    written = read_settings(settings) if settings is not None else {}
-    chosen = Settings.from_dict({**given, **(QUICK if quick else {}), **written, **{name: given[name] for name in asked}})
+    chosen = _chosen(context, settings, quick)
     if compare_strategies is None:
         print_summary(launched(chosen, quiet=as_json).run, as_json)
     else:
         wanted = [name.strip() for name in compare_strategies.split(",") if name.strip()]
         print_comparison([outcome.folder for outcome in compare(chosen, wanted, quiet=as_json)], as_json)
+
+
+def _chosen(context: typer.Context, path: Path | None, quick: bool) -> "Settings":
+    """What the line says counts most, then what the file says, then what is quick, then what is usual."""
+    from neural_plasticity.settings import Settings, read_settings
+
+    given = {name: value for name, value in context.params.items() if name in Settings.__dataclass_fields__}
+    asked = {name: given[name] for name in given if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
+    written = read_settings(path) if path is not None else {}
+    return Settings.from_dict({**given, **(QUICK if quick else {}), **written, **asked})

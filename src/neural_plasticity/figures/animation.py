@@ -17,6 +17,7 @@ from neural_plasticity.figures.catalogue import CATALOGUE, given, require
 
 MOVING = tuple(name for name, picture in CATALOGUE.items() if picture.frames is not None)
 SUFFIXES = ("gif", "mp4")
+_FLAT = 192  # colours of a GIF's 256 that are kept as they are
 _LONGEST_WAIT = 300  # seconds that ffmpeg may take
 
 Frame = NDArray[np.uint8]
@@ -72,10 +73,30 @@ def _alike(frames: Sequence[Frame]) -> list[Frame]:
 
 def _write_gif(frames: list[Frame], target: Path, seconds: float) -> None:
     """One palette for all frames, so that the same colour means the same number in each."""
-    pictures = [Image.fromarray(frame) for frame in frames]
-    palette = Image.fromarray(np.concatenate(frames)).quantize(256, dither=Image.Dither.NONE)
-    first, *rest = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    first, *rest = _indexed(np.stack(frames))
     first.save(target, save_all=True, append_images=rest, duration=round(1000 * seconds), loop=0, optimize=False)
+
+
+def _indexed(frames: Frame) -> list[Image.Image]:
+    """The frames in 256 colours: those of the largest areas as they are, since colours have meanings, and the rest mixed.
+
+    Pillow's own way to a palette rounds each colour before it looks for its neighbour, so that white turns grey.
+    """
+    packed = frames.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    colours, places, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    parts = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1).astype(np.uint8)
+    order = np.argsort(-counts, kind="stable")
+    palette = parts[order[:_FLAT]]
+    others = np.sort(order[_FLAT:])
+    if others.size:
+        mixed = Image.fromarray(parts[others][None]).quantize(256 - _FLAT, dither=Image.Dither.NONE).getpalette() or []
+        palette = np.concatenate([palette, np.array(mixed, np.uint8).reshape(-1, 3)])[:256]
+    far = ((parts[:, None].astype(np.int32) - palette[None]) ** 2).sum(-1)
+    indices = far.argmin(1).astype(np.uint8)[places].reshape(packed.shape)
+    found = [Image.fromarray(each, "P") for each in indices]
+    for each in found:
+        each.putpalette(palette.tobytes())
+    return found
 
 
 def _write_mp4(frames: list[Frame], target: Path, seconds: float) -> None:

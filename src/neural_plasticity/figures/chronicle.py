@@ -230,7 +230,7 @@ class Chronicle:
 
 
 def _when(event: Attention) -> str:
-    words = {"before": "before pruning", "warm": "after warm-up", "fine_tuned": "after cycle", "pruned": "pruned in cycle"}
+    words = {"before": "before", "warm": "after warm-up", "fine_tuned": "after cycle", "pruned": "pruned in cycle"}
     said = words.get(event.stage, event.stage)
     return f"{said} {event.cycle}" if event.cycle is not None and said.endswith("cycle") else said
 

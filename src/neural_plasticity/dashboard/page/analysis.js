@@ -1,5 +1,6 @@
 // The analysis: a head map for each signal, one of them large, all scrubbed over cycles together.
 
+import { harmless } from "./format.js";
 import { fieldOf, headMap, mapRows, saveMap, scaleBar, statesSeen, thumbnail } from "./grid.js";
 import { button, csvButton, empty, fact, headLink, numberFrom, panel, sortable, stateLegend } from "./parts.js";
 import { goTo, placeNow } from "./place.js";
@@ -87,12 +88,7 @@ function largeMap(state, cycle, signal) {
     }),
     csvButton(`heads cycle ${cycle}`, () => mapRows(state, cycle, measured, signalsOf(state))),
   ];
-  const note = [
-    saysOf(signal),
-    measured ? `measured at step ${measured.step ?? 0}${measured.path ? ` by ${measured.path}` : ""}` : notMeasured(state, cycle),
-  ]
-    .filter(Boolean)
-    .join(" · ");
+  const note = [saysOf(signal), measured ? measuredWhen(measured) : notMeasured(state, cycle)].filter(Boolean).join(" · ");
   return panel(
     `Map: ${plainName(signal)}`,
     { id: "map", wide: true, tools, note },
@@ -100,6 +96,10 @@ function largeMap(state, cycle, signal) {
     scaleBar(range, signal, unitOf(signal)),
     stateLegend(statesSeen(state)),
   );
+}
+
+function measuredWhen({ step, path }) {
+  return ["measured", step !== null && `at step ${step}`, path && `by ${harmless(path, 80)}`].filter(Boolean).join(" ");
 }
 
 function notMeasured(state, cycle) {

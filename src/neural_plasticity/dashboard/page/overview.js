@@ -277,16 +277,14 @@ function tellings(state) {
       ? h(
           "ul",
           { class: "notices", tabindex: "0", "aria-label": "notices" },
-          told
-            .slice(0, 60)
-            .map((each) =>
-              h(
-                "li",
-                { key: each.seq ?? each.message },
-                each.time && h("time", null, timeOf(each.time)),
-                h("bdi", null, each.message),
-              ),
+          told.map((each) =>
+            h(
+              "li",
+              { key: each.seq ?? each.message },
+              each.time && h("time", null, timeOf(each.time)),
+              h("bdi", null, each.message),
             ),
+          ),
         )
       : !state.failed && empty("Nothing to report.", "What was left out, cut short or decided stands here, with why."),
   );

@@ -181,12 +181,12 @@ function laidOut(layout, ink, element) {
     height: element.clientHeight,
     paper_bgcolor: ink.ground,
     plot_bgcolor: ink.ground,
-    font: { family: ink.font, size: 12, color: ink.ink },
+    font: { family: ink.font, size: ink.size, color: ink.ink },
     margin: { l: 8, r: 12, t: 8, b: 8 },
     hovermode: "x unified",
     dragmode: false,
     hoverlabel: { bgcolor: ink.ground, bordercolor: ink.line, font: { color: ink.ink } },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 0.92 * ink.size } },
     xaxis: { ...axis, ...(xaxis?.type === "category" ? {} : few), showgrid: false, ...xaxis },
     yaxis: { ...axis, ...(yaxis?.type === "category" ? { dtick: 1 } : few), ...yaxis },
     ...(yaxis2 ? { yaxis2: { ...axis, ...few, tickmode: "auto", ...yaxis2 } } : {}),
@@ -197,7 +197,7 @@ function laidOut(layout, ink, element) {
 // Inks and grounds as the styles of the page have them now.
 function inkNow() {
   const lines = Array.from({ length: 8 }, (_, place) => inkOf(`--line-${place + 1}`));
-  const { fontFamily } = getComputedStyle(document.documentElement);
+  const { fontFamily, fontSize } = getComputedStyle(document.documentElement);
   return {
     ground: inkOf("--panel"),
     ink: inkOf("--ink"),
@@ -205,6 +205,7 @@ function inkNow() {
     grid: inkOf("--rule"),
     line: inkOf("--edge"),
     font: fontFamily,
+    size: 0.86 * parseFloat(fontSize),
     lines,
   };
 }
