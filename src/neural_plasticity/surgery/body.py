@@ -227,9 +227,8 @@ def _columns_of(site: Site, head: HeadId) -> set[tuple[int, ...]]:
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
-    kept = {name: value for name, value in vars(module).items() if not isinstance(value, dict)}
-    copies = {name: copy(value) for name, value in vars(module).items() if isinstance(value, dict)}
-    return kept | copies
+    """What a module holds; its registries as copies, the set that says which buffers no state dict takes among them."""
+    return {name: copy(value) if isinstance(value, dict | set) else value for name, value in vars(module).items()}
 
 
 def _put_back(module: nn.Module, attributes: Mapping[str, Any]) -> None:
@@ -240,4 +239,4 @@ def _put_back(module: nn.Module, attributes: Mapping[str, Any]) -> None:
             module.__dict__[name].clear()
             module.__dict__[name].update(value)
         else:
-            module.__dict__[name] = copy(value) if isinstance(value, dict) else value  # the state may be put back again
+            module.__dict__[name] = copy(value) if isinstance(value, dict | set) else value  # the state may be put back again
