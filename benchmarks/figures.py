@@ -89,7 +89,9 @@ class Story:
         maps = np.tril(self.random.random((2, TOKENS, TOKENS)))
         maps /= maps.sum(-1, keepdims=True)
         tokens = tuple(f"t{place}" for place in range(TOKENS))
-        self.writer.write(Attention(heads=heads, tokens=tokens, stage=stage, cycle=cycle), {str(h): m for h, m in zip(heads, maps)})
+        self.writer.write(
+            Attention(heads=heads, tokens=tokens, stage=stage, cycle=cycle), dict(zip(map(str, heads), maps, strict=True))
+        )
 
     def _learned(self, phase: str, cycle: int | None) -> None:
         self.writer.write(PhaseStarted(phase=phase, cycle=cycle, steps=STEPS))

@@ -11,17 +11,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from neural_plasticity.dashboard.example import EXAMPLE
-from neural_plasticity.figures.animation import animate
+from neural_plasticity.figures.animation import animate, indexed
 from neural_plasticity.figures.catalogue import CATALOGUE, figure
 
 HERE = Path(__file__).parent
 COMPARED = "plasticity run tiny --quick --level 0.5 --seed {seed} --compare-strategies taylor,entropy,random --out runs/compared"
 ABLATED = "plasticity analyze tiny --signals entropy,taylor,gradient,ablation --tokens 4096 --out runs/ablated"
 SEEDS = (0, 1, 2)
-MOST_BYTES, WIDEST, COLOURS = 100_000, 1000, 96
+MOST_BYTES, WIDEST = 100_000, 9.0  # inches
 SEVERAL = {"strategies": "compared", "quality_speed": "compared", "ablation": "ablated"}
 
 OPENING = """# The gallery
@@ -63,7 +64,9 @@ def main() -> None:
         for name, picture in CATALOGUE.items():
             source = folder / "runs" / SEVERAL[name] if name in SEVERAL else EXAMPLE
             run = source if name not in SEVERAL or picture.several else next(source.glob("*"))
-            write(figure(run, name).drawn("png"), HERE / f"{name}.png")
+            wide, high = figure(run, name).get_size_inches()
+            fits = figure(run, name, figsize=(min(wide, WIDEST), high))  # drawn narrower, since scaled letters are blurred
+            write(fits.drawn("png"), HERE / f"{name}.png")
             parts.append(f"## {name}\n\n![{name}](gallery/{name}.png)\n\n{picture.caption}\n\n```bash\n{commands(name)}\n```\n")
     moving = animate(EXAMPLE, "maps", HERE / "maps.gif", figsize=(4.6, 3.2), annotate=False)
     parts.append(
@@ -83,13 +86,14 @@ def commands(name: str) -> str:
 
 
 def write(content: bytes, target: Path) -> None:
-    """A picture small enough for a repository: few colours, and no wider than a page."""
+    """A picture small enough for a repository: in 256 colours where all are too many."""
     target.write_bytes(content)
+    if len(content) <= MOST_BYTES:
+        return
     with Image.open(target) as opened:
         picture = opened.convert("RGB")
-    if picture.width > WIDEST:
-        picture = picture.resize((WIDEST, round(picture.height * WIDEST / picture.width)), Image.Resampling.LANCZOS)
-    picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(target, optimize=True)
+    (few,) = indexed(np.asarray(picture)[None])
+    few.save(target, optimize=True)
     if target.stat().st_size > MOST_BYTES:
         sys.exit(f"{target} takes {target.stat().st_size:,} bytes; draw it smaller.")
 

@@ -6,7 +6,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from neural_plasticity.errors import SettingNotUsable, SurgeryError, TextNotUsable
 from neural_plasticity.experiment.experiment import Experiment
-from neural_plasticity.experiment.learning import follow
+from neural_plasticity.experiment.gates import follow, only_sleepers, shut
 from neural_plasticity.inputs.documents import Document
 from neural_plasticity.record import Attention, Compared, Evaluation, Finished, Metrics, Notice, Operation
 from neural_plasticity.surgery.surgeon import Surgeon
@@ -159,12 +159,21 @@ def gates(model) -> dict[str, torch.Tensor]:
     return {name: each for name, each in model.named_parameters() if name.endswith("plasticity_gate")}
 
 
-def test_gates_learn_and_do_not_decay(tiny, tmp_path):
-    made = experiment(little(tmp_path, mode="gate", cycles=1), tiny.tokenizer)
-    outcome = made.run()
-    found = gates(outcome.model)
-    assert found
-    assert any(not bool(((each == 0) | (each == 1)).all()) for each in found.values())
+def test_gates_of_sleeping_heads_learn_and_those_of_awake_heads_stay_at_1(tiny, tmp_path):
+    outcome = experiment(little(tmp_path, mode="gate", cycles=2), tiny.tokenizer).run()
+    asleep = set(outcome.surgeon.dormant)
+    assert len(asleep) == 3
+    for layer in {head.layer for head in asleep}:
+        gate = outcome.model.get_parameter(f"model.layers.{layer}.self_attn.o_proj.plasticity_gate")
+        for head, value in enumerate(gate.tolist()):
+            assert (value != 0) if (layer, head) in asleep else value == 1
+        assert not gate._backward_hooks
+
+
+def test_gates_whose_heads_learned_asleep_can_open_in_a_run(tiny, tmp_path):
+    settings = little(tmp_path, mode="gate", cycles=3, schedule="drop_and_grow", exchange=0.15, growth="random")
+    outcome = experiment(settings, tiny.tokenizer).run()
+    assert {event.action for event in outcome.run.events(Operation)} == {"prune", "revive"}
 
 
 def test_an_optimizer_follows_what_operations_bring_and_take_away():
@@ -172,25 +181,38 @@ def test_an_optimizer_follows_what_operations_bring_and_take_away():
     surgeon, optimizer = Surgeon(model), optimizer_for(model, Recipe(learning_rate=0.1, weight_decay=0.5))
     surgeon.attach(optimizer)
     groups = names_of(model, optimizer)
-    follow(model, optimizer, 0.1)
+    follow(surgeon, optimizer, 0.1)
     assert names_of(model, optimizer) == groups
-    surgeon.prune([(0, 1), (1, 0)], "gate")
-    follow(model, optimizer, 0.1)
+    surgeon.prune([(0, 1), (0, 2), (1, 0)], "gate")
+    follow(surgeon, optimizer, 0.1)
     assert names_of(model, optimizer) == [*groups, list(gates(model))]
     assert (optimizer.param_groups[-1]["weight_decay"], optimizer.param_groups[-1]["lr"]) == (0.0, 0.1)
     moved = list(gates(model).values())
-    for gate in moved:
-        gate.grad = torch.ones_like(gate)
-    optimizer.step()
-    assert all(bool((gate < 1).all()) for gate in moved)
-    optimizer.zero_grad()
+    learned(surgeon, optimizer)
+    assert [gate.tolist() for gate in moved] == [[1, *[pytest.approx(-0.1)] * 2, 1], [pytest.approx(-0.1), 1, 1, 1]]
+    with shut(surgeon):
+        assert [gate.tolist() for gate in moved] == [[1, 0, 0, 1], [0, 1, 1, 1]]
+        surgeon.revive([(0, 1)])
+    follow(surgeon, optimizer, 0.1)
+    assert float(optimizer.state[moved[0]]["exp_avg"][1]) == 0  # what it gathered asleep does not move it awake
     with torch.no_grad():
-        for gate in moved:
-            gate.copy_(gate.round())
-    surgeon.revive([(0, 1), (1, 0)])
-    follow(model, optimizer, 0.1)
+        moved[0].copy_(torch.tensor([1.0, 1, 0, 1]))
+        moved[1].copy_(torch.tensor([0.0, 1, 1, 1]))
+    learned(surgeon, optimizer)
+    assert moved[0].tolist() == [1, 1, pytest.approx(-0.1, abs=0.02), 1]
+    with shut(surgeon):
+        surgeon.revive([(0, 2), (1, 0)])
+    follow(surgeon, optimizer, 0.1)
     assert names_of(model, optimizer) == groups
     assert not [parameter for parameter in optimizer.state if any(parameter is gate for gate in moved)]
+
+
+def learned(surgeon, optimizer) -> None:
+    """One step that would lower every gate, of whichever head."""
+    with only_sleepers(surgeon):
+        sum(gate.sum() for gate in gates(surgeon.model).values()).backward()
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 @pytest.mark.parametrize("mode", ["remove", "zero_weights", "mask_forward", "compressed", "adaptive"])

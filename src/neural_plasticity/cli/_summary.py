@@ -60,7 +60,7 @@ def _print_table(summary: Mapping[str, float], speeds: Mapping[str, float] | Non
     for title, name, kind in SPEEDS:
         if speeds is not None and f"{kind}_ratio" in speeds:
             ratio, low, high = (speeds[f"{kind}_{each}"] for each in ("ratio", "low", "high"))
-            told = f"{ratio:.2f}× as fast, measured ({low:.2f} to {high:.2f})"
+            told = f"{ratio:.2f}× as fast ({low:.2f} to {high:.2f})"
             table.add_row(title, f"{speeds[f'{name}_before']:.2f}", f"{speeds[f'{name}_after']:.2f}", told)
     if speeds is None:
         table.add_row("speed", "", "", "no speed-up was measured")

@@ -12,6 +12,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 QUICK = {"warmup_steps": 20, "steps": 20, "eval_tokens": 8_000, "measure_tokens": 4_096, "max_length": 128, "speed_tokens": 128}
 
+Strategy = Annotated[str, typer.Option(help="What decides which heads go: taylor, fisher, combined, entropy, random, …")]
+Schedule = Annotated[str, typer.Option(help="How the level is reached: one_shot, linear, iterative, cubic, drop_and_grow.")]
+Mode = Annotated[str, typer.Option(help="remove (smaller and faster), mask_forward, zero_weights, gate or compressed.")]
+Growth = Annotated[str, typer.Option(help="Which sleeping heads wake: gradient_sensitivity, entropy_gap, balanced or random.")]
+
 
 @app.command(epilog="Example: plasticity run tiny --level 0.5 --cycles 2 --strategy taylor --out /tmp/runs")
 def run(
@@ -21,23 +26,15 @@ def run(
     text_config: Annotated[str | None, typer.Option(help="Which configuration of a dataset.")] = None,
     text_split: Annotated[str | None, typer.Option(help="Which split of a dataset.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Which column of a dataset or table.")] = None,
-    strategy: Annotated[
-        str, typer.Option(help="What decides which heads go: taylor, fisher, combined, entropy, random, …")
-    ] = "taylor",
+    strategy: Strategy = "taylor",
     level: Annotated[float, typer.Option(help="The share of all heads that is pruned in the end, from 0 to 1.")] = 0.3,
     cycles: Annotated[int, typer.Option(help="How many times to measure, prune and recover.")] = 1,
-    schedule: Annotated[
-        str, typer.Option(help="How the level is reached: one_shot, linear, iterative, cubic, drop_and_grow.")
-    ] = "linear",
-    mode: Annotated[
-        str, typer.Option(help="remove (smaller and faster), mask_forward, zero_weights, gate or compressed.")
-    ] = "remove",
+    schedule: Schedule = "linear",
+    mode: Mode = "remove",
     unit: Annotated[str, typer.Option(help="What goes as one: head, or kv_group.")] = "head",
     uniform: Annotated[bool, typer.Option("--uniform", help="Leave every layer with the same number of heads.")] = False,
     min_heads: Annotated[int, typer.Option(help="How many heads every layer keeps.")] = 1,
-    growth: Annotated[
-        str, typer.Option(help="Which sleeping heads wake: gradient_sensitivity, entropy_gap, balanced or random.")
-    ] = "gradient_sensitivity",
+    growth: Growth = "gradient_sensitivity",
     exchange: Annotated[
         float, typer.Option(help="The share of heads that is pruned more and woken again in each later cycle.")
     ] = 0.0,

@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from neural_plasticity.errors import Diverged
+from neural_plasticity.experiment.gates import follow, only_sleepers
 from neural_plasticity.experiment.wishes import recipe_of
 from neural_plasticity.experiment.workplace import Workplace
 from neural_plasticity.record import Metrics
@@ -28,7 +29,7 @@ class Learning:
         """Let the optimizer move what the model has after an operation."""
         rate = self.place.settings.learning_rate
         assert rate is not None  # an experiment has resolved it
-        follow(self.place.surgeon.model, self.optimizer, rate)
+        follow(self.place.surgeon, self.optimizer, rate)
 
     def go(
         self,
@@ -55,13 +56,14 @@ class Learning:
         try:
             if held is not None:
                 course.restore(*held)
-            while course.done < steps:
-                self._step(course)
-                story.durations[self._named(phase)] = before + time.monotonic() - began
-                if self._is_over(course, settling, stopping):
-                    break
-                if course.done % place.settings.checkpoint_every == 0 and course.done < steps:
-                    self._save(course)
+            with only_sleepers(place.surgeon):
+                while course.done < steps:
+                    self._step(course)
+                    story.durations[self._named(phase)] = before + time.monotonic() - began
+                    if self._is_over(course, settling, stopping):
+                        break
+                    if course.done % place.settings.checkpoint_every == 0 and course.done < steps:
+                        self._save(course)
         except Diverged as fault:
             raise Diverged(f"{str(fault).removesuffix('.')}; the last checkpoint holds the model from before.") from fault
         finally:
@@ -107,21 +109,6 @@ class Learning:
     def _named(self, phase: str) -> str:
         cycle = self.place.telling.cycle
         return phase if cycle is None else f"{phase} {cycle}"
-
-
-def follow(model: nn.Module, optimizer: Optimizer, learning_rate: float) -> None:
-    """Let an optimizer move what the model has now: gates that an operation brought, without decay, and none that it took off."""
-    own = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if id(parameter) not in own:
-                optimizer.state.pop(parameter, None)
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) in own]
-    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
-    moved = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    fresh = [parameter for parameter in model.parameters() if id(parameter) in own - moved]
-    if fresh:
-        optimizer.add_param_group({"params": fresh, "weight_decay": 0.0, "lr": learning_rate})
 
 
 def _settling(losses: list[float]) -> Settling:

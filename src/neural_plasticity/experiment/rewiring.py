@@ -6,6 +6,7 @@ from typing import Any
 
 from neural_plasticity.anatomy.bank import Bank
 from neural_plasticity.errors import NotMeasurable
+from neural_plasticity.experiment.gates import shut, shut_for_good
 from neural_plasticity.experiment.story import listed
 from neural_plasticity.experiment.telling import every
 from neural_plasticity.experiment.workplace import Workplace
@@ -101,6 +102,7 @@ class Rewiring:
         )
         self._tell(plan)
         if plan:
+            shut_for_good(place.surgeon, plan.heads)
             self._operate("revive", plan.heads)
             place.story.newborn.update(dict.fromkeys(plan.heads, settings.newborn_cycles))
         return plan.heads
@@ -143,7 +145,7 @@ class Rewiring:
         place = self.place
         bank = Bank()
         asleep = place.surgeon.dormant
-        with place.surgeon.awakened():
+        with shut(place.surgeon), place.surgeon.awakened():
             for head in asleep:
                 bank.keep(place.model, place.surgeon.anatomy[head.layer], head.head)
             return self._measure("regrowth analysis", ["wake"], bank)["wake"]

@@ -17,7 +17,7 @@ from neural_plasticity.figures.catalogue import CATALOGUE, given, require
 
 MOVING = tuple(name for name, picture in CATALOGUE.items() if picture.frames is not None)
 SUFFIXES = ("gif", "mp4")
-_FLAT = 192  # colours of a GIF's 256 that are kept as they are
+_FLAT = 96  # of the 256 colours: those that are kept as they are
 _LONGEST_WAIT = 300  # seconds that ffmpeg may take
 
 Frame = NDArray[np.uint8]
@@ -73,11 +73,11 @@ def _alike(frames: Sequence[Frame]) -> list[Frame]:
 
 def _write_gif(frames: list[Frame], target: Path, seconds: float) -> None:
     """One palette for all frames, so that the same colour means the same number in each."""
-    first, *rest = _indexed(np.stack(frames))
+    first, *rest = indexed(np.stack(frames))
     first.save(target, save_all=True, append_images=rest, duration=round(1000 * seconds), loop=0, optimize=False)
 
 
-def _indexed(frames: Frame) -> list[Image.Image]:
+def indexed(frames: Frame) -> list[Image.Image]:
     """The frames in 256 colours: those of the largest areas as they are, since colours have meanings, and the rest mixed.
 
     Pillow's own way to a palette rounds each colour before it looks for its neighbour, so that white turns grey.

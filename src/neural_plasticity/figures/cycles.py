@@ -90,9 +90,9 @@ def _shades(grids: dict[int, Grid], look: Look, signal: str) -> Shades:
 def _small(look: Look, grids: dict[int, Grid]) -> tuple[Figure, list[Axes]]:
     """So many small panels of a size that suits the grids."""
     layers, heads = next(iter(grids.values())).values.shape
-    each = min(max(1.0 + 0.16 * heads, 2.2), 3.4), min(max(0.9 + 0.14 * layers, 1.7), 3.2)
+    each = min(max(1.0 + 0.13 * heads, 2.2), 3.4), min(max(0.9 + 0.12 * layers, 1.7), 3.2)
     count = len(grids)
-    wide = (look.figsize or (11.0, 0.0))[0]
+    wide = (look.figsize or (12.0, 0.0))[0]
     columns = max(min(count, int((wide - 0.9) / (each[0] if look.figsize is None else 1.2))), 1)
     columns = -(-count // -(-count // columns))  # as even as can be
     rows = -(-count // columns)

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from neural_plasticity.figures.bars import draw_bars
-from neural_plasticity.figures.canvas import Figure, Look, Style, dressed, legend
-from neural_plasticity.figures.lettering import number
+from neural_plasticity.figures.canvas import Figure, Look, Style, dressed, legend, theme_at
+from neural_plasticity.figures.lettering import number, plain
 from neural_plasticity.figures.lines import along, nothing
 from neural_plasticity.figures.panels import panels
 from neural_plasticity.figures.scale import upright
@@ -124,7 +124,7 @@ def _stages(axes: Axes, trials: list[Trial], colours: dict[str, str]) -> None:
             means = [mean_and_interval(getattr(trial, stage) for trial in chosen) for stage in STAGES]
             values = [mean for mean, _, _ in means]
             (line,) = axes.plot(range(3), values, color=colour, marker=_MARKERS[place % len(_MARKERS)], markersize=5, linewidth=1.4)
-            line.set(label=strategy or "no name", alpha=0.35 + 0.65 * rank / len(levels), linewidth=0.9 + 0.9 * rank / len(levels))
+            line.set(label=_label(axes, strategy), alpha=0.35 + 0.65 * rank / len(levels), linewidth=0.9 + 0.9 * rank / len(levels))
             drawn[strategy] = line
             axes.vlines(range(3), [low for _, low, _ in means], [high for _, _, high in means], color=colour, linewidth=1.0)
             shown += [value for each in means for value in each]
@@ -135,6 +135,10 @@ def _stages(axes: Axes, trials: list[Trial], colours: dict[str, str]) -> None:
         legend(axes, list(drawn.values()))
     else:
         nothing(axes)
+
+
+def _label(axes: Axes, strategy: str) -> str:
+    return plain(strategy, theme_at(axes)) or "no name"
 
 
 def _same(level: float, other: float) -> bool:
@@ -153,7 +157,7 @@ def _recovery(axes: Axes, trials: list[Trial], colours: dict[str, str]) -> None:
         if not any(isfinite(mean) for mean, _, _ in means):
             continue
         (line,) = axes.plot(at, [mean for mean, _, _ in means], color=colour, marker=_MARKERS[place % len(_MARKERS)], markersize=5)
-        line.set(label=strategy or "no name", linewidth=1.4)
+        line.set(label=_label(axes, strategy), linewidth=1.4)
         axes.vlines(at, [low for _, low, _ in means], [high for _, _, high in means], color=colour, linewidth=1.0)
         shown += [value for each in means for value in each]
         levels |= set(at)

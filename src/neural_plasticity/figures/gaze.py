@@ -85,11 +85,12 @@ def _squares(look: Look, count: int) -> tuple[Figure, list[Axes]]:
     figure = figure_of(look, (2.2 * columns + 4.6, max(2.3 * rows, 2.6) + 0.7))
     if beside:
         places = figure.add_gridspec(rows, columns + 1, width_ratios=[*[1.0] * columns, 1.35])
-        last = figure.add_subplot(places[:, columns])
+        apart = places[:, columns]
     else:
         places = figure.add_gridspec(rows + 1, columns, height_ratios=[*[1.0] * rows, 1.6])
-        last = figure.add_subplot(places[rows, :])
-    return figure, [*(figure.add_subplot(places[place // columns, place % columns]) for place in range(count)), last]
+        apart = places[rows, :]
+    squares = [places[place // columns, place % columns] for place in range(count)]
+    return figure, [figure.add_subplot(place) for place in [*squares, apart]]
 
 
 def _seen(told: Chronicle, head: Sequence[int] | None) -> tuple[HeadId, list[Seen]]:

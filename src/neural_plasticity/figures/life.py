@@ -8,13 +8,14 @@ from matplotlib.collections import LineCollection
 from neural_plasticity.figures.canvas import Figure, Look, Style, dressed, figure_of, letters
 from neural_plasticity.figures.chronicle import Chronicle, Turn
 from neural_plasticity.figures.heat import Overlay, key, sized
-from neural_plasticity.figures.lettering import cut, plain
+from neural_plasticity.figures.lettering import cut, plain, width
 from neural_plasticity.figures.scale import numbered, whole_positive
 from neural_plasticity.figures.theme import MARKS, Theme
 from neural_plasticity.heads import HeadId
 
 _MOST = 64  # heads whose names can be read
 _REASONS = 6.5  # inches from which there is room for words beside the lines
+_SMALLEST, _MARGIN = 6.0, 12.0  # points: of letters, and kept free to the right, as the last layout may move the panel
 _LINE = {"active": 1.6, "dormant": 0.8, "removed": 0.8, "revived": 2.2, "grown": 2.2}
 
 
@@ -26,7 +27,8 @@ def life(told: Chronicle, *, most: int = _MOST, title: str = "Lives of the heads
     look = Look.of(**style)
     shown = _chosen(told, whole_positive(most, "most"))
     figure = figure_of(look, (11.0, min(max(2.0 + 0.155 * len(shown), 3.2), 14.0)))
-    wide = figure.get_size_inches()[0] >= _REASONS
+    across, high = figure.get_size_inches()
+    wide = across >= _REASONS and (high - 1.3) * 72 >= _SMALLEST * len(shown)
     places = figure.add_gridspec(1, 2, width_ratios=[1.0, 1.15]) if wide else figure.add_gridspec(1, 1)
     axes = figure.add_subplot(places[0, 0])
     _draw(axes, told, shown, look.theme)
@@ -59,7 +61,7 @@ def _draw(axes: Axes, told: Chronicle, shown: list[HeadId], theme: Theme) -> Non
             marks.setdefault(turn.became, []).append((turn.cycle, row))
     for state, lines in stretches.items():
         axes.add_collection(
-            LineCollection(lines, colors=_ink(state, theme), linewidths=_LINE.get(state, 1.6), label=state, zorder=2)
+            LineCollection(lines, colors=_ink(state, theme), linewidths=_LINE.get(state, 1.6), label=f"_{state}", zorder=2)
         )
     for became, at in marks.items():
         mark = MARKS[became]
@@ -107,22 +109,27 @@ def _reasons(axes: Axes, told: Chronicle, shown: list[HeadId], figure: Figure) -
     axes.tick_params(axis="both", length=0, labelleft=False, labelbottom=False)
     axes.set_xlim(0, 1)
 
+    said = {row: plain(_because(told.lives[head][-1]), figure.theme) for row, head in enumerate(shown) if told.lives[head]}
+    longest = max((width(text, 1.0, figure.theme.font) for text in said.values()), default=1.0)
+
     def fit() -> None:
         box = axes.get_window_extent()
-        room, high = box.width * 72 / figure.dpi, box.height * 72 / figure.dpi / max(len(shown), 1)
-        size = min(figure.theme.size * 0.85, high * 0.8)
+        room, high = box.width * 72 / figure.dpi - _MARGIN, box.height * 72 / figure.dpi / max(len(shown), 1)
+        size = min(figure.theme.size * 0.85, high * 0.8, max(room / longest, _SMALLEST))
         if size < 4.5:
             return
-        for row, head in enumerate(shown):
-            if told.lives[head]:
-                turn = told.lives[head][-1]
-                words = f"{turn.became} in {turn.cycle}" + (f": {turn.reason}" if turn.reason else "")
-                text = cut(plain(words, figure.theme), size, figure.theme.font, room)
-                ink = figure.theme.ink if turn.became in ("revived", "grown") else figure.theme.muted
-                style: dict[str, Any] = letters(figure.theme, size / figure.theme.size, ink)
-                axes.text(0, row, text, va="center", **style).set_in_layout(False)
+        for row, text in said.items():
+            awake = told.lives[shown[row]][-1].became in ("revived", "grown")
+            style: dict[str, Any] = letters(
+                figure.theme, size / figure.theme.size, figure.theme.ink if awake else figure.theme.muted
+            )
+            axes.text(0, row, cut(text, size, figure.theme.font, room), va="center", **style).set_in_layout(False)
 
     figure.once_laid_out(fit)
+
+
+def _because(turn: Turn) -> str:
+    return f"{turn.became} in {turn.cycle}" + (f": {turn.reason}" if turn.reason else "")
 
 
 def _said(told: Chronicle, shown: int) -> str:

@@ -63,7 +63,7 @@ def facts(axes: Axes, title: str, pairs: Sequence[tuple[str, str]]) -> None:
         for place, (name, value) in enumerate(pairs):
             y, scale = 1 - (place + 0.5) * line / high, size / theme.size
             called = cut(plain(name, theme), size, theme.font, wide if not value else 0.6 * wide)
-            known = cut(plain(value, theme), size, theme.font, right - width(called, size, theme.font) - 6)
+            known = cut(plain(value, theme), size, theme.font, right - width(called, size, theme.font) - 3 * size)
             axes.text(0, y, called, va="center", **letters(theme, scale, theme.muted)).set_in_layout(False)
             axes.text(right / wide, y, known, va="center", ha="right", **letters(theme, scale)).set_in_layout(False)
 
