@@ -41,3 +41,16 @@ def test_an_error_among_the_awake_puts_them_to_sleep_too():
         1 / 0  # noqa: B018
     assert same(state(model), before)
     assert surgeon.dormant == [(0, 1)]
+
+
+def test_a_head_whose_gate_has_learned_wakes_all_the_same():
+    model = llama()
+    whole = logits_of(model)
+    surgeon = Surgeon(model)
+    surgeon.prune([(0, 1)], "gate")
+    (gate,) = [parameter for name, parameter in model.named_parameters() if name.endswith("plasticity_gate")]
+    with torch.no_grad():
+        gate[1] = 0.4
+    assert not torch.equal(logits_of(model), whole)
+    surgeon.revive([(0, 1)])
+    assert torch.equal(logits_of(model), whole)
