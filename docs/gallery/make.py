@@ -23,6 +23,7 @@ COMPARED = "plasticity run tiny --quick --level 0.5 --seed {seed} --compare-stra
 ABLATED = "plasticity analyze tiny --signals entropy,taylor,gradient,ablation --tokens 4096 --out runs/ablated"
 SEEDS = (0, 1, 2)
 MOST_BYTES, WIDEST = 100_000, 9.0  # inches
+NARROW = {"attention_change": 8.0}  # whose colours are too many for a palette
 SEVERAL = {"strategies": "compared", "quality_speed": "compared", "ablation": "ablated"}
 
 OPENING = """# The gallery
@@ -65,7 +66,9 @@ def main() -> None:
             source = folder / "runs" / SEVERAL[name] if name in SEVERAL else EXAMPLE
             run = source if name not in SEVERAL or picture.several else next(source.glob("*"))
             wide, high = figure(run, name).get_size_inches()
-            fits = figure(run, name, figsize=(min(wide, WIDEST), high))  # drawn narrower, since scaled letters are blurred
+            fits = figure(
+                run, name, figsize=(min(wide, NARROW.get(name, WIDEST)), high)
+            )  # drawn narrower, since scaled letters are blurred
             write(fits.drawn("png"), HERE / f"{name}.png")
             parts.append(f"## {name}\n\n![{name}](gallery/{name}.png)\n\n{picture.caption}\n\n```bash\n{commands(name)}\n```\n")
     moving = animate(EXAMPLE, "maps", HERE / "maps.gif", figsize=(4.6, 3.2), annotate=False)
@@ -88,10 +91,11 @@ def commands(name: str) -> str:
 def write(content: bytes, target: Path) -> None:
     """A picture small enough for a repository: in 256 colours where all are too many."""
     target.write_bytes(content)
-    if len(content) <= MOST_BYTES:
-        return
     with Image.open(target) as opened:
         picture = opened.convert("RGB")
+    picture.save(target, optimize=True)
+    if target.stat().st_size <= MOST_BYTES:
+        return
     (few,) = indexed(np.asarray(picture)[None])
     few.save(target, optimize=True)
     if target.stat().st_size > MOST_BYTES:

@@ -17,7 +17,7 @@ from neural_plasticity.figures.catalogue import CATALOGUE, given, require
 
 MOVING = tuple(name for name, picture in CATALOGUE.items() if picture.frames is not None)
 SUFFIXES = ("gif", "mp4")
-_FLAT = 96  # of the 256 colours: those that are kept as they are
+_FLAT = 128  # of the 256 colours: those that are kept as they are
 _LONGEST_WAIT = 300  # seconds that ffmpeg may take
 
 Frame = NDArray[np.uint8]
@@ -78,24 +78,24 @@ def _write_gif(frames: list[Frame], target: Path, seconds: float) -> None:
 
 
 def indexed(frames: Frame) -> list[Image.Image]:
-    """The frames in 256 colours: those of the largest areas as they are, since colours have meanings, and the rest mixed.
-
-    Pillow's own way to a palette rounds each colour before it looks for its neighbour, so that white turns grey.
+    """The frames in 256 colours: those of the largest areas as they are, since colours have meanings, then always the one
+    that is farthest from all before it, so that no colour bar shows a colour which is not its own.
     """
     packed = frames.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
     colours, places, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    parts = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1).astype(np.uint8)
-    order = np.argsort(-counts, kind="stable")
-    palette = parts[order[:_FLAT]]
-    others = np.sort(order[_FLAT:])
-    if others.size:
-        mixed = Image.fromarray(parts[others][None]).quantize(256 - _FLAT, dither=Image.Dither.NONE).getpalette() or []
-        palette = np.concatenate([palette, np.array(mixed, np.uint8).reshape(-1, 3)])[:256]
-    far = ((parts[:, None].astype(np.int32) - palette[None]) ** 2).sum(-1)
-    indices = far.argmin(1).astype(np.uint8)[places].reshape(packed.shape)
-    found = [Image.fromarray(each, "P") for each in indices]
+    parts = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1).astype(np.int32)
+    flat = np.argsort(-counts, kind="stable")[:_FLAT]
+    nearest, far = np.zeros(len(parts), np.uint8), np.full(len(parts), np.iinfo(np.int32).max)
+    palette: list[int] = []
+    while len(palette) < min(256, len(parts)):
+        chosen = int(flat[len(palette)]) if len(palette) < len(flat) else int(far.argmax())
+        away = ((parts - parts[chosen]) ** 2).sum(1)
+        nearest[away < far] = len(palette)
+        far = np.minimum(far, away)
+        palette.append(chosen)
+    found = [Image.fromarray(each, "P") for each in nearest[places].reshape(packed.shape)]
     for each in found:
-        each.putpalette(palette.tobytes())
+        each.putpalette(parts[palette].astype(np.uint8).tobytes())
     return found
 
 
