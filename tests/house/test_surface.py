@@ -41,7 +41,20 @@ def test_importing_the_package_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "room",
-    ["errors", "heads", "settings", "record", "selection.pruning", "selection.growth", "trackers.console", "environment.host"],
+    [
+        "errors",
+        "heads",
+        "settings",
+        "record",
+        "selection.pruning",
+        "selection.growth",
+        "trackers.console",
+        "environment.host",
+        "figures.of_run",
+        "dashboard.server",
+        "dashboard.standing",
+        "plugins",
+    ],
 )
 def test_rooms_that_show_do_not_load_torch_by_any_way(room):
     code = f"import sys, neural_plasticity.{room}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
