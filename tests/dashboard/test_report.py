@@ -94,9 +94,12 @@ def test_a_policy_allows_exactly_what_is_inside(page):
     text = bound({"mode": "offline"}, page)
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.S)
     (script,) = re.findall(r'<script type="module">(.*?)</script>', text, re.S)
-    (packed,) = re.findall(r'<script type="application/octet-stream" id="plotly">(.*?)</script>', text, re.S)
+    ((proof, packed),) = re.findall(
+        r'<script type="application/octet-stream" id="plotly" data-proof="(.*?)">(.*?)</script>', text, re.S
+    )
     plotly = gzip.decompress(base64.b64decode(packed)).decode()
     assert plotly == plotly_source()
+    assert f"'{proof}'" == hashed(plotly)
     rules = dict(rule.split(" ", 1) for rule in policy_of(text).split("; "))
     assert rules["default-src"] == "'none'"
     assert rules["script-src"].split() == [hashed(script), hashed(plotly)]

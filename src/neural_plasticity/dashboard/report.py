@@ -12,6 +12,7 @@ from neural_plasticity.dashboard.feed import described, items
 from neural_plasticity.errors import CorruptRecord, SettingNotUsable
 from neural_plasticity.record import Entry, Run
 from neural_plasticity.record.folder import write_whole
+from neural_plasticity.record.state import state_after
 
 
 def report(runs: Run | str | Path | Sequence[Run | str | Path], path: str | Path) -> Path:
@@ -44,4 +45,5 @@ def _told(run: Run) -> dict[str, Any]:
             entries.append(entry)  # what is sound is kept
     except CorruptRecord as fault:
         corrupt = {"corrupt": str(fault).replace(str(run.folder), run.name)}
-    return {"described": described(run) | corrupt, "items": list(items(run, entries))}
+    state = state_after(entries[-1].event if entries else None, run)
+    return {"described": described(run) | {"state": state} | corrupt, "items": list(items(run, entries))}

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from neural_plasticity.errors import NotARun, RecordError
-from neural_plasticity.record import Cursor, Failed, Finished, Page, PhaseStarted, Run
-from neural_plasticity.record.folder import DESCRIPTION
+from neural_plasticity.record import Cursor, Event, Failed, Finished, Page, PhaseStarted, Run
+from neural_plasticity.record.folder import DESCRIPTION, runs_in
+from neural_plasticity.record.state import state_after
 
 ASKED = 30.0  # seconds after a question in which the rows are kept true
 INTERVAL = 1.0
@@ -35,10 +36,10 @@ class Shelf:
         if self.single:
             return {_shown(self.folder.name): self.folder}
         try:
-            found = [path for path in self.folder.iterdir() if (path / DESCRIPTION).is_file()]
+            found = runs_in(self.folder)
         except OSError:
             return {}  # the folder is gone; it may come back
-        return {_shown(path.name): path for path in sorted(found, reverse=True) if path.resolve().parent == self.folder}
+        return {_shown(path.name): path for path in reversed(found) if path.resolve().parent == self.folder}
 
     def find(self, name: str) -> Run | None:
         """The run of this name, if it is on the shelf and can be opened."""
@@ -78,6 +79,7 @@ class Row:
     def __init__(self, name: str, path: Path) -> None:
         self._name, self._path = name, path
         self._cursor = Cursor()
+        self._last: Event | None = None
         self._row: dict[str, Any] = {"name": name, "state": "unread"}
 
     def told(self) -> dict[str, Any]:
@@ -93,13 +95,15 @@ class Row:
         except (RecordError, OSError) as fault:
             message = str(fault).replace(str(self._path), self._name)
             self._row = {"name": self._name, "state": "unreadable", "message": message}
-            self._cursor = Cursor()
+            self._cursor, self._last = Cursor(), None
             return
         row = {} if page.restarted or self._row["state"] in ("unread", "unreadable") else dict(self._row)
-        row |= {"name": self._name, "state": row.get("state", "running")}
+        row |= {"name": self._name}
         if isinstance(settings, dict):
             row |= {name: settings[name] for name in TOLD if name in settings}
-        self._row = _folded(row, page)
+        if page.entries or page.restarted:
+            self._last = page.entries[-1].event if page.entries else None
+        self._row = _folded(row, page) | {"state": state_after(self._last, run)}
         self._cursor = page.cursor
 
 
@@ -110,11 +114,11 @@ def _folded(row: dict[str, Any], page: Page) -> dict[str, Any]:
         row["last"] = entry.time
         match entry.event:
             case Finished(summary=summary):
-                row |= {"state": "finished", "summary": dict(summary)}
+                row |= {"summary": dict(summary)}
             case Failed(message=message, error=error):
-                row |= {"state": "failed", "message": f"{error}: {message}"}
+                row |= {"message": f"{error}: {message}"}
             case PhaseStarted(phase=phase, cycle=cycle):
-                row |= {"state": "running", "phase": phase, "cycle": cycle}
+                row |= {"phase": phase, "cycle": cycle}
             case _:
                 pass
     return row | {"events": page.cursor.seq}

@@ -14,7 +14,7 @@ from neural_plasticity.errors import RecordError
 from neural_plasticity.record import Cursor, Page, Run
 from neural_plasticity.record.folder import EVENTS, read_plain
 
-INTERVAL = 0.05  # seconds between two looks at a run that is watched
+INTERVAL = 0.025  # seconds between two looks at a run that is watched
 LINGER = 30.0  # seconds that a run stays read after its last viewer left
 LONGEST = 256 * 1024  # bytes of events in one message, unless a single event is longer
 _COVERED = 256  # bytes before a cursor that its checksum covers

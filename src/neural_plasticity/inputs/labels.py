@@ -1,5 +1,6 @@
 """Which label a model asks each position for: found by trying, since models do not say."""
 
+import math
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,7 +24,8 @@ def asks_for_next(model: nn.Module, loss: Tensor, outputs: Any, labels: Tensor) 
     if model in _KNOWN:
         return _KNOWN[model]
     logits = getattr(outputs, "logits", None)
-    if not isinstance(logits, Tensor) or logits.shape[:2] != labels.shape or not bool(labels[:, 1:].ne(IGNORED).any()):
+    by_token = isinstance(logits, Tensor) and logits.dim() == 3 and logits.shape[:2] == labels.shape
+    if not by_token or not bool(labels[:, 1:].ne(IGNORED).any()):
         return getattr(model, "loss_function", None) is LOSS_MAPPING["ForCausalLM"]
     labels = labels.to(logits.device)
     losses = [
@@ -31,5 +33,6 @@ def asks_for_next(model: nn.Module, loss: Tensor, outputs: Any, labels: Tensor) 
         for each, wanted in ((logits, labels), (logits[:, :-1], labels[:, 1:]))
     ]
     plain, shifted = (float((each - loss.to(each)).abs()) for each in losses)
-    _KNOWN[model] = shifted < plain
-    return _KNOWN[model]
+    if math.isfinite(plain) and math.isfinite(shifted) and plain != shifted:  # a loss that is no number says nothing
+        _KNOWN[model] = shifted < plain
+    return shifted < plain

@@ -1,10 +1,12 @@
 """A run folder that was packed into a zip, opened safely: only what a run is made of, to where we say, and not too much of it."""
 
 import contextlib
+import lzma
 import re
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +16,8 @@ from neural_plasticity.record.folder import DESCRIPTION, EVENTS, TENSORS
 MOST_BYTES = 2 * 2**30  # unpacked
 _TENSORS = re.compile(r"[\w.-]+\.safetensors")
 _CHUNK = 2**20
-_BROKEN = (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError)
+# What a zip raises that is cut short, damaged in any of its ways of packing, locked by a password, or none at all.
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, RuntimeError, NotImplementedError, EOFError, ValueError)
 
 
 @contextlib.contextmanager
@@ -54,7 +57,11 @@ def _root(packed: zipfile.ZipFile, path: Path) -> PurePosixPath:
     if not found:
         seen = ", ".join(sorted(packed.namelist())[:5]) or "nothing"
         raise NotARun(f"{path} is not a run: it holds no {DESCRIPTION} but {seen:.200}; pack a run folder.")
-    return min(found, key=lambda root: len(root.parts))
+    highest = min(len(root.parts) for root in found)
+    roots = sorted(str(root) for root in found if len(root.parts) == highest)
+    if len(roots) > 1:
+        raise NotARun(f"{path} holds {len(roots)} runs ({', '.join(roots)[:200]}); pack one of them alone.")
+    return PurePosixPath(roots[0])
 
 
 def _plain(entry: zipfile.ZipInfo) -> PurePosixPath:

@@ -53,7 +53,10 @@ class RunStarted(Event):
 @_kind("phase")
 @dataclass(frozen=True, kw_only=True)
 class PhaseStarted(Event):
-    """A phase began; `steps` is how many it plans, where that is known."""
+    """A phase began; `steps` is how many it plans, where that is known.
+
+    Where heads learn at rates of their own, the tensors hold `rates`: the multiplier of each, layers × heads.
+    """
 
     phase: str
     cycle: int | None = None
@@ -162,10 +165,15 @@ class Compared(Event):
 @_kind("notice")
 @dataclass(frozen=True, kw_only=True)
 class Notice(Event):
-    """Something that a reader should know: what was left out, cut short or decided, and why."""
+    """Something that a reader should know: what was left out, cut short or decided, and why.
+
+    Where programs ask for it too, `about` names it: "settled" is the `step` that found the loss of a warm-up settled.
+    """
 
     message: str
     cycle: int | None = None
+    about: str | None = None
+    step: int | None = None
 
 
 @_kind("checkpoint")

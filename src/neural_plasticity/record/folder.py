@@ -17,6 +17,13 @@ TENSORS = "tensors"
 LOCK = "run.lock"
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """The folders of the runs here, by name: that of the one run that this is, or of those that lie in it, readable or not."""
+    if os.path.lexists(folder / DESCRIPTION):
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"*/{DESCRIPTION}"))
+
+
 def read_description(folder: Path) -> dict[str, Any]:
     """The run's settings, environment, anatomy and versions; refuses what is not a run of ours."""
     path = folder / DESCRIPTION

@@ -1,6 +1,7 @@
 """The one writer of a run: append-only, locked, and never leaving half an event behind."""
 
 import os
+import platform
 import re
 import threading
 import time
@@ -64,7 +65,7 @@ class Writer:
             if description is not None:
                 self._begin(description)
             self.description = read_description(self.folder)
-            self.describe(writer={"pid": os.getpid(), "host": os.uname().nodename if hasattr(os, "uname") else ""})
+            self.describe(writer={"pid": os.getpid(), "host": platform.node()})
             self._file = os.open(self.folder / EVENTS, os.O_WRONLY | os.O_APPEND)
         except OSError as fault:
             self._lock.release()

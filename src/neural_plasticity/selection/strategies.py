@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neural_plasticity.errors import SettingNotUsable
-from neural_plasticity.plugins import load_plugins
+from neural_plasticity.plugins import load_plugins, require_free
 
 GROUP = "neural_plasticity.strategies"
 
@@ -97,6 +97,7 @@ def strategy(name: str, *, signals: tuple[str, ...], prunes: End, score: str = "
     """Enrol the function below as a way to prune; its docstring's first line says what goes."""
 
     def enrol(rate: R_) -> R_:
+        require_free(name, STRATEGIES, "strategy", rate)
         STRATEGIES[name] = Strategy(name, *_declared(name, signals, prunes), _first_line(rate), rate, score or name, unit)
         return rate
 
@@ -117,6 +118,7 @@ def growth_strategy(
     """Enrol the function below as a way to wake heads; its docstring's first line says which wake."""
 
     def enrol(rate: R_) -> R_:
+        require_free(name, GROWTH, "growth strategy", rate)
         declared = _declared(name, signals, wakes)
         GROWTH[name] = GrowthStrategy(name, *declared, _first_line(rate), rate, score or name, unit, bound, compares, ties)
         return rate

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from neural_plasticity.errors import SettingNotUsable
-from neural_plasticity.plugins import load_plugins
+from neural_plasticity.plugins import load_plugins, require_free
 
 GROUP = "neural_plasticity.signals"
 
@@ -69,6 +69,7 @@ def signal(
     """Enrol the function below as a signal; its docstring's first line says what the number is."""
 
     def enrol(read: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
+        require_free(name, SIGNALS, "signal", read)
         says = (read.__doc__ or "").strip().partition("\n")[0]
         SIGNALS[name] = Signal(name, unit, says, needs, read, finish, summed)
         return read
