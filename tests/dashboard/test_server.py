@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -169,12 +170,64 @@ def test_a_cursor_that_is_none_of_ours_begins_anew(server, wrong):
     assert page["items"][0]["seq"] == 0
 
 
+def test_what_is_read_of_a_long_run_comes_before_all_of_it_is_read(server, runs, monkeypatch):
+    """A poll of the beginning does not wait for the end, and says that there is more until it is there."""
+    monkeypatch.setattr(watch, "BLOCK", 1000)
+    with Writer(runs / "long", {}) as writer:
+        for step in range(300):
+            writer.write(Metrics(step=step, values={"a_name_that_takes_some_room": 1.0}))
+        read, passed = Run.read, threading.Semaphore(3)
+
+        def slowly(run, cursor=None, most=None):
+            if most is not None:
+                assert passed.acquire(timeout=10)
+            return read(run, cursor, most)
+
+        monkeypatch.setattr(Run, "read", slowly)
+        first = server("/api/runs/long/events").json
+        assert 0 < len(first["items"]) < 300
+        assert first["more"]
+        found, cursor = first["items"], first["cursor"]
+        passed.release(10_000)
+        while first["more"]:
+            first = server(f"/api/runs/long/events?cursor={cursor}").json
+            assert not first["restarted"]
+            found, cursor = found + first["items"], first["cursor"]
+        assert [item["step"] for item in found] == list(range(300))
+        page = server(f"/api/runs/long/events?cursor={cursor}").json
+        assert (page["items"], page["restarted"]) == ([], False)
+
+
+def test_a_run_that_nobody_looks_at_is_read_no_more(server, runs, monkeypatch):
+    monkeypatch.setattr(watch, "LINGER", 0.05)
+    server("/api/runs/first/events")
+    wait_for(lambda: not any(thread.name == "watch first" for thread in threading.enumerate()))
+    with Writer(runs / "first") as writer:
+        writer.write(Notice(message="while nobody looked"))
+    assert server("/api/runs/first/events").json["items"][-1]["message"] == "while nobody looked"
+
+
+def test_a_run_whose_process_is_gone_has_stopped(server, runs):
+    with Writer(runs / "gone", {}) as writer:
+        writer.write(Notice(message="x"))
+        wait_for(lambda: state_of(server, "gone") == "running")
+        writer.describe(writer={"pid": gone(), "host": platform.node()})
+        wait_for(lambda: state_of(server, "gone") == "stopped")
+
+
+def gone():
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
 def test_200_viewers_of_a_run_share_one_reader(server, runs, monkeypatch):
     read, reading = Run.read, []
 
-    def counted(run, cursor=None):
+    def counted(run, cursor=None, most=None):
         reading.append((run.folder, threading.get_ident()))
-        return read(run, cursor)
+        return read(run, cursor, most)
 
     monkeypatch.setattr(Run, "read", counted)
     viewers = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(200)]

@@ -252,3 +252,22 @@ def test_hostile_lines_are_corrupt_and_nothing_worse(writer, folder, line):
 def test_impossible_cursors_are_refused(cursor):
     with pytest.raises(SettingNotUsable, match="cursor"):
         Cursor.parse(cursor)
+
+
+@settings(deadline=None)
+@given(most=st.integers(1, 400), lengths=st.lists(st.integers(0, 300), min_size=1, max_size=12))
+def test_a_record_read_in_blocks_of_any_size_is_the_whole_record(tmp_path_factory, most, lengths):
+    folder = tmp_path_factory.mktemp("blocks") / "run"
+    with Writer(folder, DESCRIPTION) as writer:
+        for length in lengths:
+            writer.write(Sample(prompt="", text="x" * length, seed=0, stage="baseline"))
+    run, cursor, found, more = Run(folder), None, [], True
+    while more:
+        page = run.read(cursor, most)
+        assert page.entries, "a block moves on, also where a single line is longer"
+        assert not page.restarted
+        found, cursor, more = found + page.entries, page.cursor, page.more
+        if more and cursor.seq == len(lengths):  # the block ended where the file does
+            break
+    assert found == run.read().entries
+    assert run.read(cursor, most) == run.read(cursor)

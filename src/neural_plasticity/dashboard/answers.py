@@ -93,14 +93,18 @@ class Answers:
             past, start, restarted = await self._place(watch, request.query_params.get("cursor"))
             deadline = time.monotonic() + _seconds(request.query_params.get("wait"))
             while not restarted and watch.past is past and start >= len(past.items) and not self._closing:
-                left = deadline - time.monotonic()
+                left = deadline - time.monotonic() if watch.seen else PATIENCE
                 if left <= 0:
                     break
                 await watch.news(left)
             if watch.past is not past:
                 past, start, restarted = watch.past, 0, True
             end = past.stretch(start) if start < len(past.items) else start
-            content: dict[str, Any] = {"cursor": str(past.cursor(end)), "restarted": restarted, "more": end < len(past.items)}
+            content: dict[str, Any] = {
+                "cursor": str(past.cursor(end)),
+                "restarted": restarted,
+                "more": end < len(past.items) or not watch.seen,
+            }
             if watch.corrupt is not None and not content["more"]:
                 content["corrupt"] = watch.corrupt
             head = json.dumps(content).encode()
@@ -138,18 +142,17 @@ class Answers:
 
     async def _place(self, watch: Watch, text: str | None) -> tuple[Past, int, bool]:
         """The past, the place in it that a cursor means, and whether the reader has to begin anew."""
-        while not watch.seen and not self._closing:
+        cursor = _cursor(text)
+        needed = max(1, cursor.seq) if cursor is not None else 1
+        while not watch.seen and len(watch.past.items) < needed and not self._closing:
             await watch.news(PATIENCE)
-        try:
-            place = watch.past.place(Cursor.parse(text)) if text else 0
-        except SettingNotUsable:
-            place = None
+        place = watch.past.place(cursor) if cursor is not None else None
         return watch.past, place or 0, place is None
 
     def _watch(self, request: Request) -> Watch | None:
         """The one watch of a run; those that nobody looked at for a while are given up."""
         for folder, watch in list(self._watches.items()):
-            if watch.idle:
+            if watch.idle():
                 watch.stop()
                 del self._watches[folder]
         run = self._shelf.find(request.path_params["name"])
@@ -164,6 +167,14 @@ def _json(content: Any) -> Response:
     """Strict JSON: numbers that are not finite become their names."""
     strict = json.loads(json.dumps(content), parse_constant=str)
     return Response(json.dumps(strict, allow_nan=False, separators=(",", ":")), media_type="application/json")
+
+
+def _cursor(text: str | None) -> Cursor | None:
+    """The cursor that somebody comes with, the beginning without one; None where it is none of ours."""
+    try:
+        return Cursor.parse(text) if text else Cursor()
+    except SettingNotUsable:
+        return None
 
 
 def _no_run() -> Response:

@@ -16,6 +16,7 @@ from neural_plasticity.record.folder import EVENTS, read_plain
 
 INTERVAL = 0.025  # seconds between two looks at a run that is watched
 LINGER = 30.0  # seconds that a run stays read after its last viewer left
+BLOCK = 2**20  # bytes of a record that are read at once, so that what is read can be shown meanwhile
 LONGEST = 256 * 1024  # bytes of events in one message, unless a single event is longer
 _COVERED = 256  # bytes before a cursor that its checksum covers
 
@@ -74,7 +75,7 @@ class Watch:
         self.seen = False  # whether it has been read to its end once
         self._loop, self._news = loop, asyncio.Event()
         self._viewers, self._left = 0, time.monotonic()
-        self._stopped = threading.Event()
+        self._stopped, self._more = threading.Event(), False
         self._messages: dict[tuple[int, int, int], bytes] = {}
         threading.Thread(target=self._follow, daemon=True, name=f"watch {run.name}").start()
 
@@ -88,10 +89,9 @@ class Watch:
             self._viewers -= 1
             self._left = time.monotonic()
 
-    @property
-    def idle(self) -> bool:
-        """Whether nobody has looked for a while."""
-        return not self._viewers and time.monotonic() - self._left > LINGER
+    def idle(self, times: int = 1) -> bool:
+        """Whether nobody has looked for a while, or for so many times as long."""
+        return not self._viewers and time.monotonic() - self._left > times * LINGER
 
     def stop(self) -> None:
         """Read no more, and wake whoever waits."""
@@ -129,7 +129,10 @@ class Watch:
                 if now != told:
                     told = now
                     self._tell()
-                self._stopped.wait(INTERVAL)
+                if self.idle(2):  # given up long ago, and nobody can come back to it
+                    return
+                if not self._more:
+                    self._stopped.wait(INTERVAL)
         finally:
             if not self._stopped.is_set():
                 self.seen, self.corrupt = True, f"{self.run.name} could not be read on; start the dashboard anew."
@@ -141,8 +144,9 @@ class Watch:
 
     def _look(self, cursor: Cursor) -> Cursor:
         """Read what is new; what cannot be read is told, and looked at again: a resumed run mends it."""
+        self._more = False
         try:
-            page = self.run.read(cursor)
+            page = self.run.read(cursor, BLOCK)
             past = Past() if page.restarted else self.past
             if not past.add(self.run, page):
                 return cursor
@@ -155,5 +159,6 @@ class Watch:
             self.past = past
         if page.entries or page.restarted:
             self.corrupt = None
-        self.seen = True
+        self._more = page.more and bool(page.entries)
+        self.seen = self.seen or not page.more
         return page.cursor

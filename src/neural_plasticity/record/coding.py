@@ -6,7 +6,7 @@ strings "NaN", "Infinity" and "-Infinity" and come back as floats where a float 
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
 from types import NoneType, UnionType
@@ -26,12 +26,12 @@ _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 def encode(seq: int, time: float, event: Event) -> bytes:
     """One line, newline included; fields that hold None stay out of it."""
     line: dict[str, Any] = {"seq": seq, "kind": event.kind}
-    for entry in fields(event):
-        value = getattr(event, entry.name)
+    for name in _names(type(event)):
+        value = getattr(event, name)
         if value is not None:
-            line[entry.name] = _plain(value)
+            line[name] = _plain(value)
     line["time"] = time  # last, where a cursor's checksum covers it
-    return json.dumps(line, allow_nan=False, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    return _SPELLED(line).encode() + b"\n"
 
 
 def decode(line: bytes) -> tuple[int, float, Event]:
@@ -41,61 +41,86 @@ def decode(line: bytes) -> tuple[int, float, Event]:
         raise TypeError("the line is not an object")
     content = cast("dict[str, Any]", loaded)
     seq, time, kind = content.pop("seq"), content.pop("time"), content.pop("kind")
-    hints = _hints(kind)
-    read = {name: _typed(hints[name], value) for name, value in content.items()}
-    return _typed(int, seq), _typed(float, time), KINDS[kind](**read)
+    readers = _readers(kind)
+    read = {name: readers[name](value) for name, value in content.items()}
+    return _whole(seq), _number(time), KINDS[kind](**read)
+
+
+_SPELLED = json.JSONEncoder(allow_nan=False, ensure_ascii=True, separators=(",", ":")).encode
 
 
 @cache
-def _hints(kind: str) -> dict[str, Any]:
-    return get_type_hints(KINDS[kind])
+def _names(kind: type[Event]) -> tuple[str, ...]:
+    return tuple(entry.name for entry in fields(kind))
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, float):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, tuple | list):
         return [_plain(each) for each in cast("list[Any]", value)]
     return value
 
 
-def _typed(hint: Any, value: Any) -> Any:
-    """The value as its declared type, or TypeError; nothing is converted that was not encoded."""
+# How values come back: for each declared type a function that takes what JSON held, or raises TypeError; nothing is
+# converted that was not encoded. They are made once, since a record holds many lines of a kind.
+Read = Callable[[Any], Any]
+
+
+@cache
+def _readers(kind: str) -> dict[str, Read]:
+    return {name: _reader(hint) for name, hint in get_type_hints(KINDS[kind]).items()}
+
+
+def _reader(hint: Any) -> Read:
     if isinstance(hint, UnionType):
-        if value is None and NoneType in get_args(hint):
-            return None
-        hint = next(option for option in get_args(hint) if option is not NoneType)
+        return _optional(_reader(next(option for option in get_args(hint) if option is not NoneType)))
     if hint is Any:
-        return value
-    if hint is float:
-        return _number(value)
-    if hint is HeadId:
-        return HeadId(*(_typed(int, index) for index in _as(list, value)))
-    return _container(hint, value)
+        return lambda value: value
+    if get_origin(hint) is tuple:
+        return _each(_reader(get_args(hint)[0]))
+    if get_origin(hint) is Mapping:
+        return _mapped(_reader(get_args(hint)[1]))
+    return {float: _number, int: _whole, HeadId: _head}.get(hint) or (lambda value: _as(hint, value))
 
 
-def _container(hint: Any, value: Any) -> Any:
-    origin = get_origin(hint)
-    if origin is tuple:
-        return tuple(_typed(get_args(hint)[0], each) for each in _as(list, value))
-    if origin is Mapping:
-        return {key: _typed(get_args(hint)[1], each) for key, each in _as(dict, value).items()}
-    return _as(hint, value)
+def _optional(read: Read) -> Read:
+    return lambda value: None if value is None else read(value)
+
+
+def _each(read: Read) -> Read:
+    return lambda value: tuple([read(each) for each in _as(list, value)])
+
+
+def _mapped(read: Read) -> Read:
+    return lambda value: {key: read(each) for key, each in _as(dict, value).items()}
+
+
+def _head(value: Any) -> HeadId:
+    return HeadId(*(_whole(index) for index in _as(list, value)))
 
 
 def _number(value: Any) -> float:
+    if type(value) is float:
+        return value
     if isinstance(value, str):
         return _NOT_FINITE[value]
-    if isinstance(value, bool):
-        raise TypeError(f"expected a number, found {value!r}")
-    return float(_as((int, float), value))
+    return float(_whole(value))
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:  # a bool is none
+        raise TypeError(f"expected a number, found {value!r:.80}")
+    return value
 
 
 def _as(kind: Any, value: Any) -> Any:
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    if not isinstance(value, kind):
         raise TypeError(f"expected {kind}, found {value!r:.80}")
     return value

@@ -50,12 +50,12 @@ def read_description(folder: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", content)
 
 
-def read_plain(path: Path, offset: int = 0) -> bytes:
-    """The bytes of a plain file from an offset on; a link could lead out of the run, and a pipe would never end."""
+def read_plain(path: Path, offset: int = 0, most: int = -1) -> bytes:
+    """The bytes of a plain file from an offset on, so many at most; a link could lead out of the run, and a pipe never ends."""
     require_plain(path)
     with path.open("rb") as file:
         file.seek(offset)
-        return file.read()
+        return file.read(most)
 
 
 def require_plain(path: Path) -> None:

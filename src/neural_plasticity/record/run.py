@@ -62,11 +62,15 @@ class Cursor:
 
 
 class Page(NamedTuple):
-    """What stood behind a cursor; `restarted` says that the reader's past was cut away and this begins anew."""
+    """What stood behind a cursor; `restarted` says that the reader's past was cut away and this begins anew.
+
+    `more` says that it was cut off, since no more bytes were asked for.
+    """
 
     entries: list[Entry]
     cursor: Cursor
     restarted: bool
+    more: bool = False
 
 
 class Run:
@@ -86,18 +90,18 @@ class Run:
         """The name of the run, which is its folder's."""
         return self.folder.name
 
-    def read(self, cursor: Cursor | None = None) -> Page:
-        """All whole lines behind the cursor, from the beginning without one.
+    def read(self, cursor: Cursor | None = None, most: int | None = None) -> Page:
+        """All whole lines behind the cursor, from the beginning without one; of `most` bytes, unless a single line is longer.
 
         A torn last line, as a killed writer leaves it or a live one has it underway, is not there yet.
         A line that cannot be read ends the page; asked for what is behind it, this raises CorruptRecord.
         """
         start = cursor or Cursor()
-        raw = self._tail(start)
+        raw = self._tail(start, most)
         restarted = raw is None
         if raw is None:
             start = Cursor()
-            raw = self._tail(start) or b""
+            raw = self._tail(start, most) or b""
         whole = raw[: raw.rfind(b"\n") + 1]
         before = raw[: min(_REMEMBERED, start.offset)]
         lines = whole[len(before) :].split(b"\n")[:-1]
@@ -111,13 +115,16 @@ class Run:
                 break
         read = sum(len(line) + 1 for line in lines[: len(entries)])
         checksum = zlib.crc32(whole[: len(before) + read][-_REMEMBERED:])
-        return Page(entries, Cursor(start.offset + read, start.seq + len(entries), checksum), restarted)
+        more = most is not None and len(raw) == len(before) + most
+        return Page(entries, Cursor(start.offset + read, start.seq + len(entries), checksum), restarted, more)
 
-    def _tail(self, cursor: Cursor) -> bytes | None:
-        """The bytes the checksum covers and all behind them, or None where they are not what was read before."""
+    def _tail(self, cursor: Cursor, most: int | None) -> bytes | None:
+        """The bytes the checksum covers and those behind them, or None where they are not what was read before."""
         covered = min(_REMEMBERED, cursor.offset)
         try:
-            raw = read_plain(self.folder / EVENTS, cursor.offset - covered)
+            raw = read_plain(self.folder / EVENTS, cursor.offset - covered, -1 if most is None else covered + most)
+            if most is not None and b"\n" not in raw[covered:]:  # a line longer than that is read as a whole
+                raw = read_plain(self.folder / EVENTS, cursor.offset - covered)
         except FileNotFoundError:
             read_description(self.folder)  # says so if the whole run is gone
             return b"" if cursor.offset == 0 else None
