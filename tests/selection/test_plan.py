@@ -41,7 +41,7 @@ def test_a_plan_is_read_as_a_table():
         "1     1.1   prune   taylor 0.25 nats is rank 1 of 3, and no head is kept for its score\n"
         "2     0.0   prune   taylor 0.5 nats is rank 2 of 3, and no head is kept for its score\n"
         "protected 0.1: protected by hand\n"
-        "Of the 4 heads asked for, 2 can go: 1 is protected and min_heads=1 keeps 1."
+        "Of the 4 heads asked for, 2 go: 1 is protected and min_heads=1 keeps 1."
     )
     assert str(plan_pruning(scores, count=0)) == (
         "nothing to do by taylor: 0.0% of the original heads are pruned when this is done"

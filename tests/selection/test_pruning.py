@@ -176,7 +176,7 @@ def test_everything_goes_only_where_no_floor_holds_it():
     assert everything.decisions[-1].threshold == 4.0
     floored = plan_pruning(grid, level=1)
     assert floored.heads == [(0, 0), (1, 0)]
-    assert floored.shortfall == "Of the 4 heads asked for, 2 can go: min_heads=1 keeps 2."
+    assert floored.shortfall == "Of the 4 heads asked for, 2 go: min_heads=1 keeps 2."
 
 
 def test_reasons_are_plain_words():
@@ -251,4 +251,4 @@ def test_groups_that_were_cut_before_are_told_of_where_all_is_to_be_even():
 def test_a_group_that_does_not_fit_ends_the_plan():
     plan = plan_pruning(HeadGrid([[1.0, 1.0, 2.0, 2.0, 3.0]]), count=3, unit="kv_group", groups=[[0, 0, 1, 1, 2]])
     assert plan.heads == [(0, 0), (0, 1)]
-    assert plan.shortfall == "Of the 3 heads asked for, 2 can go: groups go whole, and the next one has 2 heads."
+    assert plan.shortfall == "Of the 3 heads asked for, 2 go: groups go whole, and the next one has 2 heads."

@@ -98,7 +98,9 @@ def _why_fewer(field: Field, asked: int, spent: int, held: list[Unit], kept: Uni
     why += [f"min_heads={field.floor} keeps {stopped}"] * bool(stopped)
     if kept is not None:
         why = [f"groups go whole, and the next one has {len(kept.heads)} heads"]
-    return f"Of the {asked} heads asked for, {spent} can go: {' and '.join(why) or 'there are no others'}."
+    return (
+        f"Of the {asked} heads asked for, {spent} {'goes' if spent == 1 else 'go'}: {' and '.join(why) or 'there are no others'}."
+    )
 
 
 def evenly(field: Field, asked: int) -> tuple[list[Taken], str]:
