@@ -10,7 +10,7 @@ import neural_plasticity as plasticity
 from neural_plasticity import NeuralPlasticity
 from neural_plasticity.anatomy.bank import parts_of
 from neural_plasticity.anatomy.dissect import dissect
-from neural_plasticity.errors import NotMeasurable, SettingNotUsable
+from neural_plasticity.errors import NotDissectable, NotMeasurable, SettingNotUsable
 from tests.anatomy.models import gpt2, ids, llama
 from tests.conformance.families import FAMILIES
 
@@ -49,12 +49,58 @@ def test_entropy_takes_numpy_and_one_sample_and_leaves_out_rows_without_weight()
     np.testing.assert_allclose(plasticity.calculate_head_entropy(padded.numpy()), entropy_by_hand(weights[None]), rtol=1e-5)
 
 
+def test_a_head_without_any_row_of_weight_has_no_entropy():
+    weights = maps(2, 3, 4, 4)
+    weights[:, 1] = 0
+    found = plasticity.calculate_head_entropy(weights)
+    np.testing.assert_allclose(found[[0, 2]], entropy_by_hand(weights)[[0, 2]], rtol=1e-5)
+    assert math.isnan(found[1])
+    assert plasticity.calculate_head_entropy(torch.zeros(1, 3, 0, 0)).isnan().tolist() == [True] * 3
+
+
+def test_layers_of_a_dict_stand_at_their_numbers():
+    layers = {2: maps(1, 3, 4, 4), 0: maps(1, 2, 5, 5)}
+    found = plasticity.calculate_head_entropy(layers)
+    np.testing.assert_allclose(found[2], entropy_by_hand(layers[2]), rtol=1e-5)
+    np.testing.assert_allclose(found[0, :2], entropy_by_hand(layers[0]), rtol=1e-5)
+    assert found.isnan().nonzero().tolist() == [[0, 2], [1, 0], [1, 1], [1, 2]]
+
+
+def test_maps_that_cannot_be_written_or_are_of_half_numbers_are_read():
+    weights = maps(1, 3, 4, 4)
+    array = weights.numpy().copy()
+    array.flags.writeable = False
+    np.testing.assert_allclose(plasticity.calculate_head_entropy(array), entropy_by_hand(weights), rtol=1e-5)
+    np.testing.assert_allclose(plasticity.calculate_head_entropy(weights.bfloat16()), entropy_by_hand(weights), atol=0.02)
+
+
 @pytest.mark.parametrize(
-    "wrong", [torch.ones(2, 3, 4, 4), torch.randn(2, 3, 4, 4), torch.ones(4, 4), torch.ones(1, 1, 2, 2).long(), []]
+    ("wrong", "said"),
+    [
+        (
+            torch.ones(2, 3, 4, 4),
+            "attention_maps holds no attention weights but numbers from 1 to 1, in rows that add up to 4 to 4; pass",
+        ),
+        (torch.randn(2, 3, 4, 4), "holds no attention weights but numbers from -"),
+        (maps(1, 3, 4, 4) * float("nan"), "numbers from nan to nan"),
+        (torch.ones(4, 4), r"is of shape \(4, 4\) and type torch.float32; pass floats, \(batch, heads, queries, keys\)"),
+        (torch.ones(1, 1, 2, 2).long(), "type torch.int64; pass floats"),
+        ([], r"attention_maps=\[\] holds no layers; pass a tensor"),
+        (None, "attention_maps=None holds no layers; pass a tensor"),
+        (3, "attention_maps=3 holds no layers"),
+        ("maps", "attention_maps='maps' holds no layers"),
+        (
+            {"first": maps(1, 3, 4, 4)},
+            "attention_maps={'first': .* holds no layers; pass a tensor, or one for each layer in a list or by",
+        ),
+        ((None, None), "The map of layer 0 is a NoneType; pass floats, .* attends by attn_implementation='eager'"),
+        ([maps(1, 3, 4, 4), [[1.0], [0.5, 0.5]]], "The map of layer 1 is a list; pass floats"),
+    ],
 )
-def test_what_is_no_attention_map_is_refused(wrong):
-    with pytest.raises(SettingNotUsable):
+def test_what_is_no_attention_map_is_refused(wrong, said):
+    with pytest.raises(SettingNotUsable, match=said) as refusal:
         plasticity.calculate_head_entropy(wrong)
+    assert str(refusal.value).count(". ") == 0
 
 
 def test_entropy_of_maps_is_the_entropy_that_is_measured():
@@ -85,9 +131,26 @@ def test_a_model_without_gradients_has_no_norms_of_them():
         plasticity.get_gradient_norms(gpt2())
 
 
-def test_another_device_than_the_models_is_refused():
-    with pytest.raises(SettingNotUsable, match="move the model"):
-        plasticity.calculate_head_gradients(gpt2(), [], device="cuda")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"device": "cuda"}, "The model lies on cpu and device says cuda; move the model"),
+        ({"device": "cpu:3"}, "The model lies on cpu and device says cpu:3; move the model"),
+        ({"device": "nowhere"}, "device='nowhere' is not the name of a device; leave it out"),
+        ({"num_batches": 0}, "num_batches=0 is no number of batches; pass a whole number from 1"),
+        ({"num_batches": -1}, "num_batches=-1 is no number"),
+        ({"num_batches": 1.5}, r"num_batches=1\.5 is no number"),
+        ({"num_batches": True}, "num_batches=True is no number"),
+    ],
+)
+def test_another_device_than_the_models_and_what_is_no_number_of_batches_is_refused(arguments, said):
+    with pytest.raises(SettingNotUsable, match=said):
+        plasticity.calculate_head_gradients(gpt2(), [], **arguments)
+
+
+def test_what_is_no_model_has_no_gradient_norms():
+    with pytest.raises(NotDissectable, match="A str is no model"):
+        plasticity.get_gradient_norms("gpt2")
 
 
 def test_the_class_of_the_seeds_analyses_a_model():

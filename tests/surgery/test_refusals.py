@@ -58,9 +58,21 @@ def test_an_unknown_mode_is_refused_with_those_there_are():
         Surgeon(llama()).prune([(0, 0)], mode="burn")
 
 
-def test_no_heads_at_all_are_refused():
-    with pytest.raises(SettingNotUsable, match="No heads are named"):
-        Surgeon(llama()).prune([])
+@pytest.mark.parametrize("mode", [*MODES, "compressed"])
+def test_no_heads_at_all_are_none_to_prune_to_try_to_wake_or_to_forget(mode):
+    surgeon = Surgeon(llama())
+    before = as_it_stands(surgeon.model)
+    assert surgeon.prune([], mode=mode) == surgeon.revive(()) == 0
+    surgeon.forget([])
+    if mode != "compressed":
+        with surgeon.trial([], mode):
+            assert same(before, as_it_stands(surgeon.model))
+    assert same(before, as_it_stands(surgeon.model))
+    surgeon.prune([(0, 1)], "gate")
+    before = as_it_stands(surgeon.model)
+    assert surgeon.prune([], mode=mode) == surgeon.revive(()) == 0
+    assert same(before, as_it_stands(surgeon.model))
+    assert surgeon.dormant == [(0, 1)]
 
 
 def test_heads_that_do_not_come_apart_are_refused_with_the_reason():

@@ -1,16 +1,19 @@
 """The report counts what is there, and what was there before."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from neural_plasticity.anatomy.past import Past, past_of
+from neural_plasticity.errors import SettingNotUsable
 from neural_plasticity.surgery.report import report
 from neural_plasticity.surgery.surgeon import Surgeon
 from tests.anatomy.models import gpt2, ids, llama
 from tests.conformance.families import FAMILIES
 
 TOKENS = 9
+SURGEON = Surgeon(llama())
 
 
 def reported(surgeon, tokens=TOKENS):
@@ -82,6 +85,18 @@ def test_cross_attention_is_cached_apart():
     for kind, bytes_per_token in (("decoder", found.cache_bytes_per_token), ("cross", found.source_cache_bytes_per_token)):
         sites = [site for site in surgeon.anatomy if site.kind == kind]
         assert bytes_per_token == sum(site.kv_heads * (site.head_dim + site.value_dim) * 4 for site in sites) > 0
+
+
+@pytest.mark.parametrize("tokens", [0, -3, True, 2.0, "9", None, [9], float("nan")], ids=repr)
+def test_what_is_no_length_of_a_text_is_refused_in_one_sentence(tokens):
+    with pytest.raises(SettingNotUsable, match=r"^tokens=.* is no length of a text for the report; pass a whole number from 1\.$"):
+        SURGEON.report(tokens)
+
+
+def test_a_length_may_be_of_any_sort_of_whole_number():
+    assert SURGEON.report(np.int64(9)) == SURGEON.report(9)
+    assert type(SURGEON.report(np.int64(9)).after.attention_flops) is int
+    assert SURGEON.report(torch.tensor(9)).tokens == 9
 
 
 def test_it_reads_as_a_table():

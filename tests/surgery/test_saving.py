@@ -8,7 +8,7 @@ from neural_plasticity.anatomy.past import Past, past_of
 from neural_plasticity.errors import ModelNotUsable, NotBanked
 from neural_plasticity.heads import HeadId, HeadState
 from neural_plasticity.inputs.models import load_model
-from neural_plasticity.surgery.saving import load, save
+from neural_plasticity.surgery.saving import load, load_into, save
 from neural_plasticity.surgery.surgeon import Surgeon
 from tests.anatomy.models import gpt2, ids, llama
 from tests.conformance.families import FAMILIES
@@ -211,11 +211,27 @@ def test_switches_that_only_the_constructor_knows_come_back(mode, tmp_path):
         assert same(outputs(opened, example), outputs(model, example))
 
 
+def test_a_model_becomes_what_was_saved_and_whoever_holds_its_modules_holds_them_still(tmp_path):
+    surgeon = pruned()
+    keep(surgeon, tmp_path)
+    model = llama().train()
+    held = list(model.modules())
+    load_into(model, tmp_path)
+    assert list(model.modules()) == held
+    assert model.training
+    assert alike(state(model), state(surgeon.model))
+    Surgeon(model).revive(HEADS)
+    assert alike(state(model), state(llama()))
+
+
 def test_a_home_folder_is_found_both_ways(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     keep(pruned(), "~/operated")
     assert (tmp_path / "operated" / "plasticity.json").exists()
     assert alike(state(load("~/operated", "cpu")), state(pruned().model))
+    model = llama()
+    load_into(model, "~/operated")
+    assert alike(state(model), state(pruned().model))
 
 
 # --- plain transformers --------------------------------------------------------------------------------------------

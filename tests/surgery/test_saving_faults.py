@@ -1,154 +1,20 @@
-"""Whoever is killed while saving leaves the old model or the new one, and what cannot be opened is refused in one sentence."""
+"""What cannot be saved or opened is refused in one sentence, and nothing is lost by it."""
 
+import hashlib
 import json
-import os
-import subprocess
-import sys
-import textwrap
-from itertools import count
-from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
+from neural_plasticity.anatomy.past import past_of
 from neural_plasticity.errors import ModelNotUsable, SettingNotUsable, SurgeryError
-from neural_plasticity.surgery import saving
-from neural_plasticity.surgery.saving import load
+from neural_plasticity.surgery import saving, skeleton
+from neural_plasticity.surgery.saving import load, load_into
 from neural_plasticity.surgery.surgeon import Surgeon
 from tests.anatomy.models import llama
-from tests.surgery.test_saving import alike, keep, pruned, state
-
-# --- crashes -------------------------------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-def stops_at(patch, step):
-    """The process ends before this one of the steps that it takes on the disk."""
-    done = count()
-
-    def counting(act):
-        def acts(*arguments, **options):
-            if next(done) == step:
-                raise Killed
-            return act(*arguments, **options)
-
-        return acts
-
-    for where, name in ((os, "fsync"), (os, "link"), (Path, "replace"), (Path, "unlink"), (Path, "write_bytes")):
-        patch.setattr(where, name, counting(getattr(where, name)))
-    patch.setattr(saving, "save_file", counting(saving.save_file))
-
-
-def is_killed(surgeon, folder, step, monkeypatch):
-    with monkeypatch.context() as patch:
-        stops_at(patch, step)
-        try:
-            keep(surgeon, folder)
-        except Killed:
-            return True
-    return False
-
-
-def test_a_crash_at_any_step_leaves_the_old_model_or_the_new_one(tmp_path, monkeypatch):
-    """Between every two steps on the disk, for every sort of model before and after."""
-    sorts = [Surgeon(llama()), pruned(mode="zero_weights"), pruned()]
-    states = [state(each.model) for each in sorts]
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # a crash of the process is at issue, not one of the machine
-
-    for old, new in ((0, 2), (2, 0), (0, 1)):
-        step = 0
-        keep(sorts[old], tmp_path)
-        while is_killed(sorts[new], tmp_path, step, monkeypatch):
-            left = [state(load(tmp_path, "cpu"))]
-            if (tmp_path / "config.json").read_bytes() != saving._REFUSAL:
-                left.append(state(AutoModelForCausalLM.from_pretrained(tmp_path)))
-            assert all(any(alike(each, states[one]) for one in (old, new)) for each in left), (old, new, step)
-            keep(sorts[old], tmp_path)
-            step += 1
-        assert step > 10
-    keep(sorts[2], tmp_path)
-    assert len(list(tmp_path.glob("*.safetensors*"))) == 3
-    assert not list(tmp_path.glob("*.partial"))
-
-
-LOOP = textwrap.dedent("""
-    import os, random, signal, sys, time
-    import torch
-    from neural_plasticity.anatomy.past import past_of
-    from neural_plasticity.surgery.saving import load, save
-    from neural_plasticity.surgery.surgeon import Surgeon
-    from tests.anatomy.models import llama
-
-    folder, kills, chance = sys.argv[1], int(sys.argv[2]), random.Random(int(sys.argv[3]))
-    models = []
-    for heads, mode in (([(0, 0), (1, 1)], "remove"), ([(2, 3)], "zero_weights")):
-        models.append(llama())
-        Surgeon(models[-1]).prune(heads, mode)
-    states = [{name: tensor.clone() for name, tensor in model.state_dict().items()} for model in models]
-    save(models[0], past_of(models[0]), folder)
-    seen = [0, 0]
-    for _ in range(kills):
-        child = os.fork()
-        if not child:
-            while True:
-                for model in reversed(models):
-                    save(model, past_of(model), folder)
-        until = time.monotonic() + chance.uniform(0.01, 0.15)
-        try:
-            while time.monotonic() < until:
-                load(folder, "cpu")  # while it is being saved
-        finally:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        found = load(folder, "cpu").state_dict()
-        which = [own.keys() == found.keys() and all(torch.equal(own[name], found[name]) for name in own) for own in states]
-        assert sum(which) == 1, which
-        seen[which.index(True)] += 1
-    save(models[0], past_of(models[0]), folder)
-    print(seen)
-""")
-
-
-def survived(folder, kills):
-    """How often either state was found after a kill."""
-    command = [sys.executable, "-W", "error", "-c", LOOP, str(folder), str(kills), "1"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
-    assert done.returncode == 0, done.stderr
-    assert len(list(folder.glob("*.safetensors"))) == 3
-    return json.loads(done.stdout)
-
-
-def test_a_kill_leaves_one_of_two_models(tmp_path):
-    assert sum(survived(tmp_path, 10)) == 10
-
-
-@pytest.mark.soak
-def test_two_hundred_kills_leave_one_of_two_models(tmp_path):
-    seen = survived(tmp_path, 200)
-    print(f"\n200 kills: {seen[0]} times the one model, {seen[1]} times the other")
-    assert min(seen) > 0
-
-
-def test_a_full_disk_keeps_what_was_saved_before(tmp_path, monkeypatch):
-    keep(pruned([(1, 1)]), tmp_path)
-    files = sorted(tmp_path.iterdir())
-
-    def full(tensors, path, metadata):
-        path.write_bytes(b"some")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(saving, "save_file", full)
-    with pytest.raises(SurgeryError, match=r"cannot be saved .* No space left .* free some space"):
-        keep(pruned(), tmp_path)
-    assert sorted(tmp_path.iterdir()) == files
-    assert alike(state(load(tmp_path, "cpu")), state(pruned([(1, 1)]).model))
-
-
-# --- refusals ------------------------------------------------------------------------------------------------------
+from tests.anatomy.test_dissect import same
+from tests.surgery.models import seen
+from tests.surgery.test_saving import keep, pruned
 
 
 def test_a_class_of_the_users_own_is_refused_before_anything_is_written(tmp_path):
@@ -188,6 +54,14 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     for place in (tmp_path / "file", tmp_path / "zero\0byte"):
         with pytest.raises(SurgeryError, match="cannot be saved"):
             keep(pruned(), place)
+
+
+@pytest.mark.parametrize("name", ["plasticity.json", "config.json", "model.safetensors", "generation_config.json"])
+def test_a_folder_where_a_file_goes_is_refused_before_anything_is_written(name, tmp_path):
+    (tmp_path / name).mkdir()
+    with pytest.raises(SurgeryError, match=f"holds a folder named {name}, where a file of the model goes; name another folder"):
+        keep(pruned(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {name, ".saving.lock"}
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +108,20 @@ def test_weights_that_are_cut_short_changed_or_missing_are_refused(role, folder)
         load(folder, "cpu")
 
 
+@pytest.mark.parametrize("left", [0, 7, 8, 100, 1000])
+def test_weights_that_are_no_safetensors_are_refused_even_where_the_manifest_swears_to_them(left, folder):
+    (path,) = folder.glob("weights-*")
+    content = path.read_bytes()[:left]
+    path.write_bytes(content)
+    files = json.loads((folder / "plasticity.json").read_text())["files"]
+    files["weights"] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest_with(folder, files=files)
+    with pytest.raises(
+        ModelNotUsable, match=r"weights-\w+\.safetensors cannot be read \(SafetensorError: .*restore it from a copy"
+    ):
+        load(folder, "cpu")
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"schema": true}', '{"schema": 1}', '{"schema": 1, "files": {}}'])
 def test_a_manifest_that_is_none_is_refused(content, folder):
     (folder / "plasticity.json").write_text(content)
@@ -272,6 +160,75 @@ def test_weights_of_another_structure_are_refused(folder):
     manifest_with(folder, config=config | {"attention_bias": True})
     with pytest.raises(ModelNotUsable, match=r"The weights in .* lack model\.layers\.0\.\S+\.bias, .* and \d+ more"):
         load(folder, "cpu")
+
+
+def with_other_positions():
+    model = llama()
+    model.model.rotary_emb.register_buffer("inv_freq", torch.ones(3), persistent=False)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "changes", "why"),
+    [
+        (lambda: llama(num_hidden_layers=2), {}, r"have, and the model does not, model\.layers\.2"),
+        (lambda: llama(vocab_size=51), {}, r"hold in another shape lm_head\.weight"),
+        (lambda: llama(attention_bias=True), {}, r"lack model\.layers\.0\.\S+\.bias"),
+        (with_other_positions, {}, r"hold in another shape model\.rotary_emb\.inv_freq"),
+        (llama, {"frozen": ["lm_head.wait"]}, "cannot be understood"),
+        (llama, {"forms": 3}, "cannot be understood"),
+        (llama, {"switches": {"trust_remote_code": True}}, "cannot be understood"),
+    ],
+    ids=["layers", "words", "biases", "positions", "frozen", "forms", "switches"],
+)
+def test_a_model_that_does_not_become_what_was_saved_stays_what_it_is(build, changes, why, folder):
+    manifest_with(folder, **changes)
+    model = build()
+    before = seen(model)
+    with pytest.raises(ModelNotUsable, match=why):
+        load_into(model, folder)
+    assert same(before, seen(model))
+    assert past_of(model) is None
+
+
+def test_an_operated_model_does_not_become_another(folder):
+    surgeon = pruned([(1, 1)])
+    with pytest.raises(SurgeryError, match="has been operated on, so nothing can be loaded into it; make it anew"):
+        load_into(surgeon.model, folder)
+
+
+def test_a_fault_of_ours_is_not_taken_for_one_of_the_model(tmp_path, monkeypatch):
+    """Only what its class raises while it is built says that it cannot be built."""
+
+    def fails(*_):
+        raise RuntimeError("ours")
+
+    surgeon = pruned()
+    monkeypatch.setattr(skeleton, "shapes_of", fails)
+    with pytest.raises(RuntimeError, match="ours"):
+        keep(surgeon, tmp_path)
+
+
+def test_what_a_class_raises_as_it_is_built_is_the_cause_of_the_refusal(tmp_path, monkeypatch):
+    surgeon, faults = pruned(), [RuntimeError("first"), RuntimeError("second")]
+
+    def fails(*_):
+        raise faults.pop(0)
+
+    monkeypatch.setattr(skeleton, "_settings", lambda usual: [{}, {}])
+    monkeypatch.setattr(skeleton, "constructed", fails)
+    with pytest.raises(SurgeryError, match="cannot be built again from its config, where it raises RuntimeError: first") as refusal:
+        keep(surgeon, tmp_path / "out")
+    assert str(refusal.value.__cause__) == "first"
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_path_is_refused_in_one_sentence():
+    for odd in (3, None, "", "~nobody-of-this-name/model"):
+        with pytest.raises(SettingNotUsable, match=r"names no folder .*; pass a path"):
+            load(odd, "cpu")
+        with pytest.raises(SettingNotUsable, match=r"names no folder .*; pass a path"):
+            pruned().save(odd)
 
 
 def test_what_a_newer_version_saved_is_refused(folder):

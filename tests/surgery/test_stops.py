@@ -1,9 +1,10 @@
-"""Whatever line an operation is interrupted at, the model is what it was, or what it was to become."""
+"""Where an operation is interrupted, at many of its lines, the model is what it was, or what it was to become."""
 
 import sys
 from copy import deepcopy
 
 import pytest
+import torch
 
 from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.errors import PlasticityError, ProofFailed
@@ -11,6 +12,7 @@ from neural_plasticity.surgery.proof import Proof
 from neural_plasticity.surgery.surgeon import Surgeon
 from tests.anatomy.models import llama
 from tests.anatomy.test_dissect import same
+from tests.surgery.models import logits
 from tests.surgery.test_refusals import as_it_stands
 
 SMALL = dissect(llama(num_hidden_layers=2))
@@ -51,8 +53,7 @@ def as_remembered(surgeon):
 
 
 @pytest.mark.parametrize("case", ["remove", "zero_weights", "gate", "refused", "revive", "forget"])
-def test_an_operation_that_stops_at_any_line_is_whole_or_was_never_begun(case, monkeypatch):
-    """At every so many lines, others in each case."""
+def test_an_operation_that_stops_at_one_of_25_lines_of_it_is_whole_or_was_never_begun(case, monkeypatch):
     if case == "refused":
         monkeypatch.setattr(Proof, "compare", lambda *_: (_ for _ in ()).throw(ProofFailed("as if")))
 
@@ -79,3 +80,45 @@ def test_an_operation_that_stops_at_any_line_is_whole_or_was_never_begun(case, m
             assert all(same(whole[each], after[each]) for each in ("logits", "marked", "hooks", "attributes", "modes", "past")), (
                 line
             )
+
+
+@pytest.mark.parametrize("mode", ["remove", "gate"])
+def test_heads_awake_for_a_while_sleep_again_where_waking_or_putting_back_stops(mode):
+    """At 8 of the lines that wake them, and at 8 of those that put all back, which are the last to run."""
+    untouched, stops = llama(num_hidden_layers=2), []
+
+    def prepared():
+        surgeon = Surgeon(deepcopy(untouched), anatomy=SMALL)
+        surgeon.prune(STOPPED, mode=mode)
+        return surgeon, as_remembered(surgeon)
+
+    def wakes(surgeon):
+        try:
+            with surgeon.awakened():
+                pass
+        except KeyboardInterrupt:
+            stops.append(line)
+            raise
+
+    line = 0
+    surgeon, _ = prepared()
+    state = surgeon._body.state()
+    last = stopped_at(0, lambda: surgeon._body.restore(state))
+    lines = stopped_at(0, lambda: wakes(surgeon))
+    tried = [*range(3, lines - last, (lines - last) // 8), *range(lines - last, lines - 3, last // 8)]
+    for line in tried:
+        surgeon, before = prepared()
+        stopped_at(line, lambda surgeon=surgeon: wakes(surgeon))
+        assert same(before, as_remembered(surgeon)), line
+        surgeon.revive(STOPPED)
+        assert torch.equal(logits(surgeon.model), logits(untouched)), line
+    assert stops == tried
+
+
+def test_heads_awake_for_a_while_sleep_again_where_what_is_done_with_them_stops():
+    surgeon = Surgeon(llama(num_hidden_layers=2), anatomy=SMALL)
+    surgeon.prune(STOPPED)
+    before = as_remembered(surgeon)
+    with pytest.raises(KeyboardInterrupt), surgeon.awakened():
+        raise KeyboardInterrupt
+    assert same(before, as_remembered(surgeon))

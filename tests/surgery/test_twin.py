@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import BertConfig, BertModel
 
 from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.errors import SurgeryError
@@ -108,6 +109,17 @@ def test_the_twin_can_be_operated_on_like_the_model():
     assert torch.equal(twin(input_ids=ids(1, 5)).logits, model(input_ids=ids(1, 5)).logits)
 
 
+@pytest.mark.parametrize("mode", ["remove", "gate"])
+def test_it_is_built_with_the_switches_that_no_config_says(mode):
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 20}
+    model = BertModel(BertConfig(**sizes, vocab_size=50), add_pooling_layer=False).eval()
+    before = shape(model)
+    Surgeon(model).prune([(0, 1), (1, 2)], mode)
+    twin = untouched(model)
+    assert twin.pooler is None
+    assert shape(twin) == before
+
+
 def test_shared_layers_are_shared():
     model = albert()
     assert shape_of_parameters(untouched(model)) == shape_of_parameters(model)
@@ -125,9 +137,9 @@ class WithMore(type(llama())):
     ("build", "message"),
     [
         (lambda: nn.Linear(2, 2), "Linear is no model of transformers"),
-        (lambda: WithMore(llama().config, 3), r"WithMore cannot be made from its config alone \(TypeError: .*depth"),
+        (lambda: WithMore(llama().config, 3), "WithMore cannot be built again from its config, where it raises TypeError: .*depth"),
         (lambda: llama().to("meta"), "LlamaForCausalLM lies on meta and not on one device"),
-        (lambda: extended(llama()), "was changed after it was built: model.extra.bias is not as its config says"),
+        (lambda: extended(llama()), r"cannot be built again from its config, which leaves model\.extra\.bias, .* otherwise"),
         (lambda: quantised(llama()), "LlamaForCausalLM holds quantised weights"),
     ],
 )

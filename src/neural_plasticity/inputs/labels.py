@@ -24,9 +24,11 @@ def asks_for_next(model: nn.Module, loss: Tensor, outputs: Any, labels: Tensor) 
     if model in _KNOWN:
         return _KNOWN[model]
     logits = getattr(outputs, "logits", None)
-    by_token = isinstance(logits, Tensor) and logits.dim() == 3 and logits.shape[:2] == labels.shape
-    if not by_token or not bool(labels[:, 1:].ne(IGNORED).any()):
-        return getattr(model, "loss_function", None) is LOSS_MAPPING["ForCausalLM"]
+    declared = getattr(model, "loss_function", None) is LOSS_MAPPING["ForCausalLM"]
+    if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[:2] != labels.shape:
+        return declared
+    if not bool(labels[:, 1:].ne(IGNORED).any()):
+        return declared
     labels = labels.to(logits.device)
     losses = [
         cross_entropy(each.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)

@@ -26,16 +26,20 @@ def admitted(model: Any) -> nn.Module:
         raise SurgeryError(
             f"The model is wrapped in {type(model).__name__}, which keeps account of its weights; operate before wrapping it."
         )
-    weights = list(root.parameters())
-    if not weights:
+    if not any(True for _ in root.parameters()):
         raise NotDissectable(f"{kind} has no weights, so it has no heads either; pass the model that computes.")
-    if any(weight.is_meta for weight in weights):
-        raise SurgeryError(
-            f"{kind} has weights on the meta device, not loaded or offloaded to memory or disk; load it without offloading."
-        )
+    _require_loaded(root)
     if past_of(root) is None:
         _require_untouched(root)
     return root
+
+
+def _require_loaded(root: nn.Module) -> None:
+    if any(weight.is_meta for weight in root.parameters()):
+        raise SurgeryError(
+            f"{type(root).__name__} has weights on the meta device, not loaded or offloaded to memory or disk; load it without "
+            "offloading."
+        )
 
 
 def _require_untouched(root: nn.Module) -> None:
@@ -62,7 +66,8 @@ def batch_of(example: Any) -> dict[str, Any]:
 
 
 def require_fitting(root: nn.Module, anatomy: Anatomy) -> None:
-    """A refusal of an anatomy that is not, or not any more, that of the model."""
+    """A refusal of an anatomy that is not, or not any more, that of the model, and of weights that are not there any more."""
+    _require_loaded(root)
     named = {name for name, _ in root.named_modules()}
     for site in anatomy:
         for name in (site.name, *(each.module for each in site.slices)):
@@ -77,6 +82,8 @@ def heads_named(heads: Any) -> list[HeadId]:
     """The heads that a plan, pairs, or a table of two columns name: each once, in order."""
     named = getattr(heads, "heads", heads)
     try:
+        if isinstance(named, str):  # also one that names nothing, and would pass for no heads
+            raise TypeError("no pairs of whole numbers")
         listed = cast("Iterable[Any]", named.tolist() if hasattr(named, "tolist") else named)
         return sorted({_head(each) for each in listed})
     except (TypeError, ValueError) as fault:
@@ -90,6 +97,17 @@ def _head(pair: Any) -> HeadId:
     if isinstance(pair, str) or isinstance(layer, bool) or isinstance(head, bool):
         raise TypeError("no pair of whole numbers")
     return HeadId(index(layer), index(head))
+
+
+def length_of(tokens: Any) -> int:
+    """A number of tokens, of which a text has at least one."""
+    try:
+        length = 0 if isinstance(tokens, bool) else index(tokens)
+    except TypeError:
+        length = 0
+    if length < 1:
+        raise SettingNotUsable(f"tokens={repr(tokens)[:40]} is no length of a text for the report; pass a whole number from 1.")
+    return length
 
 
 def optimizers_of(root: nn.Module, given: Iterable[Any]) -> list[Optimizer]:

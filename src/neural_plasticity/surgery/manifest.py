@@ -26,7 +26,7 @@ OURS = re.compile(r"(?:weights|buffers|bank)-[0-9a-f]{32}\.safetensors")
 # What a manifest that was cut short or written over by somebody else raises where it is understood.
 MISREAD = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 
-_ATTENTION = "_attn_implementation_internal"
+ATTENTION = "_attn_implementation_internal"
 _EXPERTS = "_experts_implementation_internal"
 _EVERYWHERE = ("eager", "sdpa", "flex_attention")  # what every installation has; another is left to the model's own choice
 _AWAY = (PruningMode.REMOVE, PruningMode.ZERO_WEIGHTS)  # modes whose heads come back from the bank alone
@@ -41,7 +41,7 @@ def described(model: nn.Module, past: Past, banked: bool) -> dict[str, Any]:
         "schema": SCHEMA,
         "class": type(model).__name__,
         "config": json.loads(config.to_json_string(use_diff=False)),
-        "implementations": {path: _implementations(each) for path, each in _towers(config)},
+        "implementations": {path: _implementations(each) for path, each in towers(config)},
         "generation": json.loads(generation.to_json_string()) if generation is not None else None,
         "anatomy": past.anatomy.as_dict(),
         "modes": {
@@ -88,7 +88,7 @@ def _require_small(parts: Any) -> None:
 def config_from(manifest: Mapping[str, Any], kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     """The config of the untouched model, with the implementations of attention that it named."""
     config = kind.from_dict(kind._decode_special_floats(manifest["config"]))
-    for path, each in _towers(config):
+    for path, each in towers(config):
         for name, implementation in manifest["implementations"].get(path, {}).items():
             if name == _EXPERTS or implementation in _EVERYWHERE:
                 setattr(each, name, implementation)
@@ -136,17 +136,17 @@ def _nothing_of_ours(folder: Path) -> ModelNotUsable:
     return ModelNotUsable(f"{folder} holds no saved model: no {MANIFEST}, but {seen}; name a folder that a surgeon saved to.")
 
 
-def _towers(config: PreTrainedConfig, path: str = "") -> Iterator[tuple[str, PreTrainedConfig]]:
+def towers(config: PreTrainedConfig, path: str = "") -> Iterator[tuple[str, PreTrainedConfig]]:
     """A config and those inside it, by their paths."""
     yield path, config
     for name in config.sub_configs:
         inner = getattr(config, name, None)
         if isinstance(inner, PreTrainedConfig):
-            yield from _towers(inner, f"{path}.{name}" if path else name)
+            yield from towers(inner, f"{path}.{name}" if path else name)
 
 
 def _implementations(config: PreTrainedConfig) -> dict[str, str]:
-    found = {name: getattr(config, name, None) for name in (_ATTENTION, _EXPERTS)}
+    found = {name: getattr(config, name, None) for name in (ATTENTION, _EXPERTS)}
     return {name: str(value).removeprefix(OPERATED) for name, value in found.items() if value}
 
 

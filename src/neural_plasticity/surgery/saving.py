@@ -6,13 +6,13 @@ alone decides. What plain transformers would read stands beside it only while th
 """
 
 import errno
-import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,26 +20,22 @@ import torch
 import transformers
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load as parse
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
+from torch import nn
+from transformers import PreTrainedModel
 
-from neural_plasticity.anatomy.past import Past, past_of, remember
+from neural_plasticity.anatomy.past import Past, past_of
 from neural_plasticity.environment.devices import choose_device, choose_dtype
-from neural_plasticity.errors import ModelNotUsable, SurgeryError, said
-from neural_plasticity.surgery.body import Body
-from neural_plasticity.surgery.cut import Weights
-from neural_plasticity.surgery.gating import GATE
-from neural_plasticity.surgery.manifest import MANIFEST, MISREAD, OURS, described, misread, past_from, read_manifest
+from neural_plasticity.errors import SettingNotUsable, SurgeryError, said
+from neural_plasticity.surgery.disk import digest, force, move, partial_of, replace, says, written
+from neural_plasticity.surgery.manifest import MANIFEST, OURS, config_from, described
 from neural_plasticity.surgery.modes import PruningMode
-from neural_plasticity.surgery.skeleton import UNBUILT, built, switches_for
+from neural_plasticity.surgery.opening import Tensors, fill, opened, read
+from neural_plasticity.surgery.skeleton import switches_for
 
 CONFIG, PLAIN_WEIGHTS, GENERATION = "config.json", "model.safetensors", "generation_config.json"
 LOCK = ".saving.lock"
 MODEL_TYPE = "neural_plasticity"  # which transformers does not know, and says so
-
-Tensors = dict[str, Tensor]
 
 
 def _bytes(content: Mapping[str, Any]) -> bytes:
@@ -54,64 +50,63 @@ def save(model: nn.Module, past: Past, folder: str | Path, *, bank: bool = True)
     _require_of_transformers(model)
     weights, tied = _weights(model)
     manifest = described(model, past, bank) | {"tied": tied}
-    manifest["switches"] = switches_for(manifest, _entries(weights, tied))
+    config = config_from(manifest, cast("Any", type(model)).config_class)
+    manifest["switches"] = switches_for(model, config, past, partial(_not_openable, model))
     groups = {"weights": weights, "buffers": _buffers(model), "bank": _pieces(past) if bank else {}}
     plain = not _is_structured(past) and set(tied) <= set(getattr(model, "all_tied_weights_keys", {}))
     beside = _beside(manifest) if plain else {CONFIG: _REFUSAL}
-    place = Path(folder).expanduser()
+    place = _place(folder)
     with _held(place):
-        fresh: list[Path] = []
+        _put_down(place, manifest, groups, beside)
         try:
-            _require_free(place)
-            manifest["files"] = {role: _write_tensors(place, role, tensors, fresh) for role, tensors in groups.items() if tensors}
-            partial = _written(place / MANIFEST, _bytes(manifest))
-            if not _says(place / CONFIG, beside[CONFIG]):  # plain transformers is refused until its weights are there
-                _replace(place / CONFIG, _REFUSAL)
-            _move(partial, place / MANIFEST)
-        except (OSError, SafetensorError) as fault:
-            for path in fresh:
-                path.unlink(missing_ok=True)
-            raise _not_saved(place, fault) from fault
-        try:
+            force(place)  # both models lie there in whole until the disk has confirmed which one it is
             _tidy(place, manifest, beside, plain)
         except OSError as fault:
             raise SurgeryError(
-                f"The model is saved to {place}, but what lies beside it is not ({said(fault)}); save again."
+                f"The model is saved to {place}, but the disk did not confirm it, or what lies beside it is not ({said(fault)}); "
+                "save again."
             ) from fault
 
 
 def is_saved(folder: str | Path) -> bool:
     """Whether a surgeon saved a model there."""
-    return (Path(folder).expanduser() / MANIFEST).is_file()
+    return (_place(folder) / MANIFEST).is_file()
 
 
 def load(folder: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> nn.Module:
     """The model that was saved there, in evaluation mode, with its past on it; on the best device, in the dtype it had."""
-    place = Path(folder).expanduser()
+    place = _place(folder)
     chosen = choose_device(device)
     wanted = None if dtype is None else choose_dtype(chosen, str(dtype))
-    manifest, tensors = _read(place)
-    try:
-        model = _rebuilt(place, manifest, tensors, wanted)
-    except (*UNBUILT, OSError) as fault:
-        raise misread(place, fault) from fault
-    return model.to(chosen).eval()
+    manifest, tensors = read(place)
+    return opened(place, manifest, tensors, wanted).to(chosen).eval()
 
 
 def load_into(model: nn.Module, folder: str | Path) -> None:
-    """Let an untouched model become what was saved there, of the same architecture; whatever holds its modules still does."""
-    place = Path(folder)
-    manifest, tensors = _read(place)
-    device, training = next(model.parameters()).device, {module: module.training for module in model.modules()}
+    """Let an untouched model become what was saved there, of the same architecture; whatever holds its modules still does.
+
+    What is refused leaves the model as it was.
+    """
+    place = _place(folder)
     if past_of(model) is not None:
         raise SurgeryError(f"{type(model).__name__} has been operated on, so nothing can be loaded into it; make it anew.")
-    try:
-        _rebuilt(place, manifest, tensors, whole=model)
-    except (*MISREAD, RuntimeError) as fault:
-        raise misread(place, fault) from fault
+    manifest, tensors = read(place)
+    opened(place, manifest, tensors)  # beside it first, where nothing is lost by a manifest that says nonsense
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    training = {module: module.training for module in model.modules()}
+    fill(place, model, manifest, tensors)
     model.to(device)
     for module, mode in training.items():
         module.training = mode
+
+
+def _place(folder: str | Path) -> Path:
+    try:
+        if not folder:
+            raise ValueError("an empty name")  # which would be the folder that the program runs in
+        return Path(folder).expanduser()
+    except (TypeError, ValueError, RuntimeError) as fault:  # the last of these for somebody who has no home
+        raise SettingNotUsable(f"folder={folder!r:.80} names no folder ({said(fault)}); pass a path.") from fault
 
 
 # --- what is written -----------------------------------------------------------------------------------------------
@@ -126,11 +121,6 @@ def _weights(model: nn.Module) -> tuple[Tensors, dict[str, str]]:
         names.setdefault(id(state[name]), name)
     tied = {name: names[id(tensor)] for name, tensor in state.items() if names[id(tensor)] != name}
     return _apart({name: tensor for name, tensor in state.items() if name not in tied}), tied
-
-
-def _entries(weights: Tensors, tied: Mapping[str, str]) -> Tensors:
-    """Each weight under each of its names."""
-    return weights | {name: weights[first] for name, first in tied.items()}
 
 
 def _buffers(model: nn.Module) -> Tensors:
@@ -172,6 +162,10 @@ def _beside(manifest: Mapping[str, Any]) -> dict[str, bytes]:
     return files | ({GENERATION: _bytes(manifest["generation"])} if manifest["generation"] is not None else {})
 
 
+def _not_openable(model: nn.Module, why: str) -> SurgeryError:
+    return SurgeryError(f"{type(model).__name__} {why}, so nobody could open what is saved; save model.state_dict() yourself.")
+
+
 def _require_of_transformers(model: nn.Module) -> None:
     if not isinstance(model, PreTrainedModel) or getattr(transformers, type(model).__name__, None) is not type(model):
         raise SurgeryError(
@@ -207,11 +201,53 @@ def _not_saved(folder: Path, fault: Exception) -> SurgeryError:
 
 
 def _require_free(folder: Path) -> None:
-    """A checkpoint of somebody else's is not written over."""
+    """A checkpoint of somebody else's is not written over, nor is a folder where a file is to be."""
+    for name in (MANIFEST, CONFIG, PLAIN_WEIGHTS, GENERATION):
+        if (folder / name).is_dir():
+            raise SurgeryError(f"{folder} holds a folder named {name}, where a file of the model goes; name another folder.")
     if (folder / MANIFEST).exists() or not (folder / CONFIG).exists():
         return
     if f'"{MODEL_TYPE}"'.encode() not in (folder / CONFIG).read_bytes():
         raise SurgeryError(f"{folder} holds a checkpoint that no surgeon saved; name another folder, so that it is not lost.")
+
+
+def _put_down(folder: Path, manifest: dict[str, Any], groups: Mapping[str, Tensors], beside: Mapping[str, bytes]) -> None:
+    """All weights under fresh names, then the manifest that names them in the place of the old one, or nothing of it all."""
+    fresh: list[Path] = []
+    try:
+        _require_free(folder)
+        manifest["files"] = {role: _write_tensors(folder, role, tensors, fresh) for role, tensors in groups.items() if tensors}
+        beside_it = written(folder / MANIFEST, _bytes(manifest))
+        if not says(folder / CONFIG, beside[CONFIG]):  # plain transformers is refused until its weights are there
+            replace(folder / CONFIG, _REFUSAL)
+    except (OSError, SafetensorError) as fault:
+        _discard(folder, fresh)
+        raise _not_saved(folder, fault) from fault
+    try:
+        beside_it.replace(folder / MANIFEST)
+    except OSError as fault:
+        if not _has_taken_its_place(folder, _bytes(manifest)):
+            _discard(folder, fresh)
+            raise _not_saved(folder, fault) from fault
+
+
+def _has_taken_its_place(folder: Path, manifest: bytes) -> bool:
+    """Whether a manifest is that of the folder: a disk may do what it reports as failed."""
+    try:
+        return says(folder / MANIFEST, manifest)
+    except OSError as fault:
+        raise SurgeryError(
+            f"The disk of {folder} failed as the new model took the place of the old one, and cannot be read now ({said(fault)}); "
+            "both are kept, so open the folder to see which one it holds, or save to another disk."
+        ) from fault
+
+
+def _discard(folder: Path, fresh: list[Path]) -> None:
+    for path in (*fresh, partial_of(folder / MANIFEST), partial_of(folder / CONFIG)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:
+            return  # a disk that just refused to write may refuse this too; the next save clears what is left
 
 
 def _write_tensors(folder: Path, role: str, tensors: Tensors, fresh: list[Path]) -> dict[str, Any]:
@@ -219,13 +255,13 @@ def _write_tensors(folder: Path, role: str, tensors: Tensors, fresh: list[Path])
     path = folder / f"{role}-{uuid.uuid4().hex}.safetensors"
     fresh.append(path)
     save_file(tensors, path, metadata={"format": "pt"})
-    _force(path)
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": _digest(path)}
+    force(path)
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path)}
 
 
 def _tidy(folder: Path, manifest: Mapping[str, Any], beside: Mapping[str, bytes], plain: bool) -> None:
     """What plain transformers reads, of the new model or not at all; leftovers of this and earlier saves gone."""
-    partial = folder / f"{PLAIN_WEIGHTS}.partial"
+    partial = partial_of(folder / PLAIN_WEIGHTS)
     partial.unlink(missing_ok=True)
     if plain:
         weights = folder / manifest["files"]["weights"]["name"]
@@ -233,159 +269,16 @@ def _tidy(folder: Path, manifest: Mapping[str, Any], beside: Mapping[str, bytes]
             os.link(weights, partial)
         except OSError:  # a file system without links
             shutil.copyfile(weights, partial)
-            _force(partial)
-        _move(partial, folder / PLAIN_WEIGHTS)
+            force(partial)
+        move(partial, folder / PLAIN_WEIGHTS)
     else:
         (folder / PLAIN_WEIGHTS).unlink(missing_ok=True)
     if GENERATION not in beside:
         (folder / GENERATION).unlink(missing_ok=True)
     for name in sorted(beside, key=lambda each: each == CONFIG):  # the config last, since it lets readers in
-        if not _says(folder / name, beside[name]):
-            _replace(folder / name, beside[name])
+        if not says(folder / name, beside[name]):
+            replace(folder / name, beside[name])
     named = {each["name"] for each in manifest["files"].values()}
     for path in list(folder.iterdir()):
         if OURS.fullmatch(path.name) and path.name not in named:
             path.unlink(missing_ok=True)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """A file in its place in one step, on the disk for good."""
-    _move(_written(path, content), path)
-
-
-def _written(path: Path, content: bytes) -> Path:
-    """What is to take a file's place, on the disk beside it."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.unlink(missing_ok=True)  # a link there must not lead the write elsewhere
-    partial.write_bytes(content)
-    _force(partial)
-    return partial
-
-
-def _move(partial: Path, path: Path) -> None:
-    partial.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        _force(path.parent)
-
-
-def _force(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _says(path: Path, content: bytes) -> bool:
-    return path.exists() and path.read_bytes() == content
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# --- what is read --------------------------------------------------------------------------------------------------
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensors]]:
-    """A manifest and the tensors that it names; again from the start where another save came in between."""
-    while True:
-        manifest = read_manifest(folder)
-        try:
-            return manifest, {role: _read_tensors(folder, entry) for role, entry in manifest["files"].items()}
-        except FileNotFoundError as fault:
-            if read_manifest(folder) == manifest:
-                raise ModelNotUsable(
-                    f"{folder} lacks {Path(str(fault.filename)).name}, which holds weights; restore it from a copy."
-                ) from fault
-        except MISREAD as fault:
-            raise misread(folder, fault) from fault
-        except OSError as fault:
-            raise ModelNotUsable(f"The weights in {folder} cannot be read ({said(fault)}); check the permissions.") from fault
-
-
-def _read_tensors(folder: Path, entry: Mapping[str, Any]) -> Tensors:
-    if not OURS.fullmatch(entry["name"]):
-        raise ValueError(f"a file named {entry['name']!r:.80}")
-    path = folder / entry["name"]
-    content = path.read_bytes()  # once: by its name it may be gone the next moment
-    if len(content) != entry["bytes"]:
-        raise ModelNotUsable(f"{path} is {len(content)} bytes long and was {entry['bytes']} when saved; restore it from a copy.")
-    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise ModelNotUsable(f"{path} is not as it was saved: its checksum differs; restore it from a copy.")
-    try:
-        return parse(content)
-    except SafetensorError as fault:
-        raise ModelNotUsable(f"{path} cannot be read ({said(fault)}); restore it from a copy.") from fault
-
-
-def _rebuilt(
-    folder: Path,
-    manifest: Mapping[str, Any],
-    tensors: Mapping[str, Tensors],
-    dtype: torch.dtype | None = None,
-    whole: nn.Module | None = None,
-) -> nn.Module:
-    """The model of a manifest: whole as its config says, or as it is given, cut as its past says, its weights in their places."""
-    past = past_from(manifest)
-    _fill_bank(past, tensors.get("bank", {}))
-    model: Any = built(manifest) if whole is None else whole
-    weights = {name: _in_dtype(tensor, dtype) for name, tensor in tensors.get("weights", {}).items()}
-    for axis, places in past.kept.items():
-        Weights(model).refit(axis, None, places)
-    entries = _entries(weights, manifest["tied"])
-    made = {id(tensor): nn.Parameter(tensor, requires_grad=tensor.is_floating_point()) for tensor in weights.values()}
-    _put(folder, model, entries, made, lambda name: not name.endswith(GATE))
-    Body(model, past).settle()
-    _put(folder, model, entries, made, lambda name: name.endswith(GATE))
-    for name in manifest.get("frozen", ()):
-        model.get_parameter(name).requires_grad_(False)
-    for name, tensor in tensors.get("buffers", {}).items():
-        module, _, leaf = name.rpartition(".")
-        model.get_submodule(module)._buffers[leaf] = tensor
-    if dtype is not None:
-        model.config.dtype = dtype
-    if manifest["generation"] is not None:
-        model.generation_config = GenerationConfig.from_dict(manifest["generation"])
-    remember(model, past if past.modes or past.woken else None)
-    return model
-
-
-def _fill_bank(past: Past, tensors: Tensors) -> None:
-    pieces = list(past.bank.values())
-    for key, tensor in tensors.items():
-        number, _, name = key.partition(":")
-        pieces[int(number)][name] = tensor
-    if not all("" in piece for piece in pieces):
-        raise ValueError("pieces that the bank lacks")
-
-
-def _put(folder: Path, model: nn.Module, entries: Tensors, made: Mapping[int, nn.Parameter], which: Callable[[str], bool]) -> None:
-    """Every weight of this sort in its place, each of them and no others."""
-    state = cast("Tensors", model.state_dict(keep_vars=True))
-    wanted, found = {name for name in state if which(name)}, {name for name in entries if which(name)}
-    other = [name for name in wanted & found if state[name].shape != entries[name].shape]
-    for names, fault in (
-        (wanted - found, "lack"),
-        (found - wanted, "have, and the model does not,"),
-        (other, "hold in another shape"),
-    ):
-        if names:
-            shown = ", ".join(sorted(names)[:3])
-            raise ModelNotUsable(
-                f"The weights in {folder} {fault} {shown}"
-                + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-                + "; save the model anew, or open it with the version of transformers that it was saved with."
-            )
-    for name in found:
-        path, _, leaf = name.rpartition(".")
-        module = model.get_submodule(path)
-        if leaf in module._parameters:
-            module._parameters[leaf] = made[id(entries[name])]
-        else:
-            module._buffers[leaf] = entries[name]
-
-
-def _in_dtype(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)

@@ -1,7 +1,8 @@
 """The untouched model of a manifest, built again by its class: parameters without memory, to be filled with what was saved."""
 
+import copy
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Any, cast
 
@@ -9,15 +10,17 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from neural_plasticity.errors import ModelNotUsable, SurgeryError
-from neural_plasticity.surgery.body import Body
-from neural_plasticity.surgery.cut import Weights
-from neural_plasticity.surgery.manifest import MISREAD, config_from, past_from
+from neural_plasticity.anatomy.past import Past
+from neural_plasticity.errors import ModelNotUsable, SurgeryError, said
+from neural_plasticity.surgery.gating import GATE
+from neural_plasticity.surgery.manifest import MISREAD, config_from
+from neural_plasticity.surgery.modes import PruningMode
 
-UNBUILT = (*MISREAD, ImportError, RuntimeError, StrictDataclassError)  # what a class raises where it does not build a model
+# What a class raises where it does not build a model.
+UNBUILT = (*MISREAD, ImportError, OSError, RuntimeError, AssertionError, StrictDataclassError)
 _DIFFERING = 3  # switches that are tried at once
 
 Shapes = dict[str, torch.Size]
@@ -29,7 +32,7 @@ def built(manifest: Mapping[str, Any]) -> nn.Module:
     if not isinstance(switches, dict) or not switches.items() <= {(name, not usual) for name, usual in _switches(kind).items()}:
         raise ValueError(f"switches {switches!r:.80}")
     with torch.random.fork_rng(devices=[]), no_init_weights():
-        model = cast("nn.Module", kind._from_config(config_from(manifest, cast("Any", kind.config_class)), **switches))
+        model = constructed(kind, config_from(manifest, cast("Any", kind.config_class)), switches)
     empty: dict[nn.Parameter, nn.Parameter] = {}
     for module in model.modules():
         for leaf, parameter in module._parameters.items():
@@ -39,37 +42,62 @@ def built(manifest: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def switches_for(manifest: Mapping[str, Any], entries: Mapping[str, Tensor]) -> dict[str, bool]:
+def constructed(kind: type[PreTrainedModel], config: PreTrainedConfig, switches: Mapping[str, bool]) -> nn.Module:
+    """What a class makes of a config, which stays as it is; whatever of `UNBUILT` it raises instead."""
+    return cast("nn.Module", kind._from_config(copy.deepcopy(config), **switches))
+
+
+def switches_for(
+    model: nn.Module, config: PreTrainedConfig, past: Past | None, refused: Callable[[str], SurgeryError]
+) -> dict[str, bool]:
     """The switches of its constructor that a model was built with, as the one for a pooler: no config says them.
 
-    They are found by building it anew until it has all these entries and no others; a refusal where it never has.
+    They are found by building it anew until it has all these entries and no others; where it never has, `refused`
+    makes a sentence of the reason.
     """
-    wanted = {name: tensor.shape for name, tensor in entries.items()}
-    seen: Shapes | None = None
-    for switches in _settings(_switches(_class_of(manifest))):
+    kind = cast("type[PreTrainedModel]", type(model))
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    first: Exception | None = None
+    odd: list[str] = []
+    for switches in _settings(_switches(kind)):
         try:
-            found = _shapes(dict(manifest) | {"switches": switches})
-        except UNBUILT:
+            with torch.random.fork_rng(devices=[]), no_init_weights(), torch.device("meta"):
+                made = constructed(kind, config, switches)
+        except UNBUILT as fault:
+            first = first or fault
             continue
-        if found == wanted:
+        other = _unlike(made, past, wanted)
+        if not other:
             return switches
-        seen = found if seen is None else seen
-    other = sorted(name for name in {*wanted, *(seen or {})} if wanted.get(name) != (seen or {}).get(name))
-    raise SurgeryError(
-        f"{manifest['class']} cannot be built again from its config, which leaves {', '.join(other[:3])} otherwise, so nobody "
-        "could open what is saved; save model.state_dict() yourself."
-    )
+        odd = odd or other
+    why = f"which leaves {', '.join(odd[:3])} otherwise" if odd or first is None else f"where it raises {said(first)}"
+    raise refused(f"cannot be built again from its config, {why}") from first
 
 
-def _shapes(manifest: Mapping[str, Any]) -> Shapes:
-    """The entries of the operated model that a manifest would build."""
-    past = past_from(manifest)
-    with torch.device("meta"):
-        model = built(manifest)
-        for axis, places in past.kept.items():
-            Weights(model).refit(axis, None, places)
-        Body(model, past).settle()
-    return {name: tensor.shape for name, tensor in model.state_dict().items()}
+def _unlike(made: nn.Module, past: Past | None, wanted: Shapes) -> list[str]:
+    """The entries in which an untouched model would differ from what is wanted, once it was cut as well."""
+    others = made.state_dict().keys() ^ {name for name in wanted if not name.endswith(GATE)}
+    if others:  # and what the past names may not be there to be cut
+        return sorted(others)
+    found = shapes_of(made, past)
+    return sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+
+
+def shapes_of(model: nn.Module, past: Past | None) -> Shapes:
+    """The entries of an untouched model once it is cut and gated as its past says; nothing is touched."""
+    state = cast("dict[str, Tensor]", model.state_dict(keep_vars=True))
+    sizes = {id(tensor): list(tensor.shape) for tensor in state.values()}  # one for all the names of a tied weight
+    gates: Shapes = {}
+    if past is not None:
+        for (name, axis), places in past.kept.items():
+            size = sizes[id(state[name])]
+            if max(places, default=-1) >= size[axis]:
+                raise ValueError(f"place {max(places)} of {name}")
+            size[axis] = len(places)
+        gated = {head.layer for head, mode in past.modes.items() if mode == PruningMode.GATE}
+        for site in (past.anatomy[layer] for layer in gated):
+            gates |= {f"{each.module}.{GATE}": torch.Size([site.heads]) for each in site.of_role("o")}
+    return {name: torch.Size(sizes[id(tensor)]) for name, tensor in state.items()} | gates
 
 
 def _settings(usual: Mapping[str, bool]) -> Iterator[dict[str, bool]]:

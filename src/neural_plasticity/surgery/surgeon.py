@@ -15,7 +15,16 @@ from neural_plasticity.anatomy.past import Past, past_of, remember
 from neural_plasticity.anatomy.sites import Anatomy, Site
 from neural_plasticity.errors import NotBanked, NotRemovable, SettingNotUsable, SurgeryError
 from neural_plasticity.heads import HeadId, HeadState
-from neural_plasticity.surgery.admission import admitted, batch_of, heads_named, merged, optimizers_of, require_fitting, unwritable
+from neural_plasticity.surgery.admission import (
+    admitted,
+    batch_of,
+    heads_named,
+    length_of,
+    merged,
+    optimizers_of,
+    require_fitting,
+    unwritable,
+)
 from neural_plasticity.surgery.body import Body
 from neural_plasticity.surgery.emptied import forms
 from neural_plasticity.surgery.gating import masked_for_now
@@ -68,6 +77,8 @@ class Surgeon:
         """Put heads to sleep; the largest difference that the proof saw, as a share of the largest output."""
         wanted = mode_of(mode)
         chosen = self._awake(heads)
+        if not chosen:
+            return 0.0
         real = PruningMode.REMOVE if wanted is PruningMode.COMPRESSED else wanted
         self._require_possible(chosen, real)
         return self._whole(lambda: self._pruned(chosen, real, forgotten=wanted is PruningMode.COMPRESSED))
@@ -75,6 +86,8 @@ class Surgeon:
     def revive(self, heads: Heads) -> float:
         """Wake heads, all that they were made of in its place, bit for bit; the largest difference that the proof saw."""
         chosen = heads_named(heads)
+        if not chosen:
+            return 0.0
         self._require_dormant(chosen)
         require_fitting(self.model, self.anatomy)
         for layer in sorted({head.layer for head in chosen if self._past.modes[head] in _WRITING}):
@@ -100,17 +113,19 @@ class Surgeon:
         """Every sleeping head awake until the block ends, whatever its mode; then all is as it was, bit for bit."""
         asleep, before = self.dormant, self._body.state()
         try:
-            if asleep:
-                self.revive(asleep)
-            yield asleep
-        finally:
-            self._body.restore(before)
+            try:
+                if asleep:
+                    self.revive(asleep)
+                yield asleep
+            finally:
+                self._body.restore(before)
+        except KeyboardInterrupt as stop:
+            self._put_back(before, stop)
+            raise
 
     def report(self, tokens: int = 512) -> Report:
         """What the removed heads save: parameters, bytes, cache, attention work for a text of so many tokens."""
-        if tokens < 1:
-            raise SettingNotUsable(f"tokens={tokens} is no length of a text; name a whole number from 1.")
-        return report(self.model, self._past, tokens)
+        return report(self.model, self._past, length_of(tokens))
 
     def save(self, folder: str | Path, *, bank: bool = True) -> None:
         """Save the model, and with `bank` what its sleeping heads are made of; `load` opens the folder."""
@@ -195,11 +210,17 @@ class Surgeon:
                 self._body.restore(before)
                 raise
         except KeyboardInterrupt as stop:
-            # It may have come while all was put back, or where a context manager was about to end, which then ends with
-            # the frame that holds it, and writes into the model: first let these go, then put all back once more.
-            clear_frames(stop.__traceback__)
-            self._body.restore(before)
+            self._put_back(before, stop)
             raise
+
+    def _put_back(self, before: dict[str, Any], stop: KeyboardInterrupt) -> None:
+        """All as it was, once more after an interrupt.
+
+        That may have come while all was put back, or where a context manager was about to end, which then ends with the
+        frame that holds it, and writes into the model: so these are let go first.
+        """
+        clear_frames(stop.__traceback__)
+        self._body.restore(before)
 
     def _mark(self) -> None:
         """Lay the past on the model, where it has one."""
@@ -218,8 +239,6 @@ class Surgeon:
                 raise SettingNotUsable(
                     f"Head {head} is {self._past.state(head)} already ({self._past.modes[head]}); revive it first."
                 )
-        if not chosen:
-            raise SettingNotUsable("No heads are named; name some as (layer, head).")
         return chosen
 
     def _emptied_by(self, chosen: list[HeadId]) -> list[int]:

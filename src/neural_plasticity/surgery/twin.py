@@ -2,10 +2,10 @@
 
 import copy
 from collections.abc import Iterator
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -13,13 +13,8 @@ from neural_plasticity.anatomy.past import past_of
 from neural_plasticity.anatomy.taps import OPERATED, original
 from neural_plasticity.errors import SurgeryError, said
 from neural_plasticity.surgery.counts import underlying
-from neural_plasticity.surgery.gating import GATE
-from neural_plasticity.surgery.manifest import MISREAD, _towers
-
-_ATTENTION = "_attn_implementation_internal"
-
-# What the making of a model from a config that it was not made from may raise.
-_UNBUILT = (*MISREAD, ImportError, OSError, RuntimeError, AssertionError, StrictDataclassError)
+from neural_plasticity.surgery.manifest import ATTENTION, towers
+from neural_plasticity.surgery.skeleton import UNBUILT, constructed, switches_for
 
 
 def untouched(model: nn.Module) -> nn.Module:
@@ -31,7 +26,6 @@ def untouched(model: nn.Module) -> nn.Module:
     root = original(model)
     device = _device(root)
     twin = _built(root).to(device)
-    _require_alike(root, twin)
     dtypes = {name: tensor.dtype for name, tensor in _tensors(root)}
     for name, tensor in _tensors(twin):
         tensor.data = tensor.data.to(dtypes.get(name, tensor.dtype))
@@ -45,14 +39,15 @@ def _built(model: nn.Module) -> nn.Module:
     if getattr(model, "hf_quantizer", None) is not None:
         raise _refused(model, "holds quantised weights, which no config alone makes again")
     own = copy.deepcopy(underlying(config))
-    for _, each in _towers(own):
-        setattr(each, _ATTENTION, (getattr(each, _ATTENTION, None) or "").removeprefix(OPERATED) or None)
+    for _, each in towers(own):
+        setattr(each, ATTENTION, (getattr(each, ATTENTION, None) or "").removeprefix(OPERATED) or None)
+    switches = switches_for(model, own, past_of(model), partial(_refused, model))
     with torch.random.fork_rng(devices=[]):  # only the CPU's: a model is made there, and moved
         torch.default_generator.manual_seed(0)
         try:
-            return cast("nn.Module", type(model)._from_config(own))
-        except _UNBUILT as fault:
-            raise _refused(model, f"cannot be made from its config alone ({said(fault)})") from fault
+            return constructed(type(model), own, switches)
+        except UNBUILT as fault:
+            raise _refused(model, f"cannot be built again from its config, where it raises {said(fault)}") from fault
 
 
 def _device(model: nn.Module) -> torch.device:
@@ -67,17 +62,6 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every parameter and buffer by its name, each once."""
     yield from model.named_parameters()
     yield from model.named_buffers()
-
-
-def _require_alike(model: nn.Module, twin: nn.Module) -> None:
-    """A refusal of a twin that differs in more than what surgery took out: the model was changed after it was built."""
-    past = past_of(model)
-    cut = {name for name, _ in past.kept} if past else set[str]()
-    ours = {name: each.shape for name, each in model.named_parameters() if not name.endswith(GATE)}
-    theirs = {name: each.shape for name, each in twin.named_parameters()}
-    odd = sorted(name for name in ours.keys() | theirs.keys() if name not in cut and ours.get(name) != theirs.get(name))
-    if odd:
-        raise _refused(model, f"was changed after it was built: {odd[0]} is not as its config says")
 
 
 def _refused(model: nn.Module, why: str) -> SurgeryError:
