@@ -96,7 +96,7 @@ def recorded(folder: Path, *, cycles: int = 2, speed: bool = True, **settings) -
         writer.write(RunStarted(name=folder.name, job="run"))
         teller.judged("baseline", None)
         teller.learned("warm-up", None, WARM)
-        writer.write(Notice(message="The loss had settled after 3 steps, so the warm-up ended there."))
+        writer.write(Notice(message="The loss had settled after 3 steps, so the warm-up ended there.", about="settled", step=3))
         teller.judged("warm", None)
         for cycle in range(1, cycles + 1):
             teller.measured(cycle)

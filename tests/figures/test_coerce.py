@@ -28,6 +28,10 @@ AS = {
     "list of arrays": list,
     "list of tensors": lambda v: [torch.tensor(row, dtype=torch.bfloat16) for row in v],
     "dict": lambda v: dict(enumerate(v)),
+    "dict by text": lambda v: {"1": v[1], "0": v[0]},
+    "dict by numpy's numbers": lambda v: {np.int64(1): v[1], np.uint8(0): v[0]},
+    "dict by numbers of a table": lambda v: {1.0: v[1], np.float64(0.0): v[0]},
+    "dict by modules": lambda v: {f"model.layers.{layer}.self_attn": row for layer, row in enumerate(v)},
     "dict by name, in no order": lambda v: {"layer_1": v[1].tolist(), "layer_0": torch.tensor(v[0])},
 }
 
@@ -46,6 +50,38 @@ def test_uneven_rows_end_in_nan_and_named_layers_keep_their_numbers():
     assert grid.layers == (3, 7)
     assert grid[HeadId(3, 1)] == 5
     assert HeadId(4, 0) not in grid
+
+
+@pytest.mark.parametrize("name", [str, "layer_{}".format, int, np.int32, float])
+def test_layers_stand_in_the_order_of_their_numbers_not_of_their_letters(name):
+    grid = grid_of({name(layer): [float(layer)] for layer in (10, 2, 0, 100)}, "x")
+    assert grid.layers == (0, 2, 10, 100)
+    np.testing.assert_array_equal(grid.values[:, 0], [0, 2, 10, 100])
+
+
+@pytest.mark.parametrize(
+    "key", ["layer_3.head_2", "-1", -1, 1.5, "1.5", True, np.True_, None, (0, 1), float("inf"), float("nan"), "0x1f2"]
+)
+def test_a_key_that_names_no_layer_clearly_is_refused(key):
+    with pytest.raises(SettingNotUsable, match="x has a key"):
+        grid_of({key: [1.0]}, "x")
+
+
+def test_two_keys_for_one_layer_are_refused():
+    with pytest.raises(SettingNotUsable, match="two keys for layer 0, of which 'layer_0' is one"):
+        grid_of({0: [1.0], "layer_0": [2.0]}, "x")
+
+
+class Faulty:
+    """Numbers whose own code is wrong."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise AttributeError("a slip of the pen")
+
+
+def test_a_bug_is_not_called_bad_input():
+    with pytest.raises(AttributeError, match="slip"):
+        array_of(Faulty(), "x")
 
 
 def test_numbers_in_one_row_are_one_layer():
@@ -112,7 +148,9 @@ def test_pairs_are_not_mistaken_for_a_mask_where_the_grid_has_two_columns():
     assert heads_of(np.array([[False, True], [True, True]]), "h", grid) == [HeadId(0, 1), HeadId(1, 0), HeadId(1, 1)]
 
 
-@pytest.mark.parametrize("wrong", [[(2, 0)], [(0, 3)], [(-1, 0)], [(0, 1, 2)], [(0.5, 1)], 7, "01", [3, 4]])
+@pytest.mark.parametrize(
+    "wrong", [[(2, 0)], [(0, 3)], [(-1, 0)], [(0, 1, 2)], [(0.5, 1)], [(np.inf, 0)], [(np.nan, 0)], {(0, 1), "a"}, 7, "01", [3, 4]]
+)
 def test_heads_that_are_not_there_are_refused(wrong):
     with pytest.raises(SettingNotUsable, match="pruned_heads"):
         heads_of(wrong, "pruned_heads", grid_of(VALUES, "x"))
@@ -121,6 +159,6 @@ def test_heads_that_are_not_there_are_refused(wrong):
 def test_a_series_takes_none_for_what_was_not_recorded():
     np.testing.assert_array_equal(series_of([1, None, torch.tensor(2.0), np.float32(3)], "x"), [1, np.nan, 2, 3])
     np.testing.assert_array_equal(series_of(torch.tensor([1.0, 2.0], dtype=torch.bfloat16), "x"), [1, 2])
-    for wrong in ([[1.0], [2.0]], ["a"], np.zeros((2, 2)), "text"):
+    for wrong in ([[1.0], [2.0]], ["a"], [np.str_("a")], [10**400], [torch.empty((), device="meta")], np.zeros((2, 2)), "text"):
         with pytest.raises(SettingNotUsable):
             series_of(wrong, "x")

@@ -1,6 +1,7 @@
 """Which heads were pruned and why, and what heads are worth by each strategy."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -63,6 +64,33 @@ def test_reasons_are_those_of_the_plan(kind):
     choices = [Choice(HeadId(1, 1), "rank 1 of 6, below 0.1")]
     reasons = {dict: {(1, 1): "rank 1 of 6, below 0.1"}, list: choices, Choices: Choices(choices)}[kind]
     assert "rank 1 of 6, below 0.1" in words(visualize_pruning_decisions(NORMS, LOWEST, reasons=reasons))
+
+
+LONG = "taylor 0.00123 nats is rank 1 of 48, below the 0.0144 of the first head kept, which the settings protect in every cycle"
+
+
+@pytest.mark.parametrize("figsize", [(11.0, 4.4), (7.0, 4.4), (3.4, 6.0)])
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_long_reasons_are_broken_into_lines_within_their_panel(figsize, count):
+    grid = np.arange(1.0, 13).reshape(3, 4)
+    gone = [(layer, head) for layer in range(3) for head in range(4)][:count]
+    mask = np.zeros_like(grid, dtype=bool)
+    for head in gone:
+        mask[head] = True
+    figure = visualize_pruning_decisions(grid, mask, reasons=dict.fromkeys(gone, LONG), figsize=figsize)
+    figure.canvas.draw()
+    panel = titled(figure, "why")
+    said = [text for text in panel.texts if text.get_text().startswith("taylor")]
+    assert len(said) == count
+    renderer = figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in said]
+    around = panel.get_window_extent(renderer)
+    for text, box in zip(said, boxes, strict=True):
+        assert box.x1 <= around.x1 + 2
+        if count < 8 and figsize[0] > 3.4:  # there is room for every word
+            assert " ".join(text.get_text().split()) == LONG
+    assert all(above.y0 >= below.y1 - 1 for above, below in pairwise(boxes))
+    assert boxes[-1].y0 >= around.y0 - 1
 
 
 @pytest.mark.parametrize(

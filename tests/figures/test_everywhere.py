@@ -7,19 +7,20 @@ import subprocess
 import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.transforms import Bbox
 from PIL import Image
 
 from neural_plasticity.errors import SettingNotUsable
-from neural_plasticity.figures.canvas import Figure
-from neural_plasticity.figures.theme import THEMES
+from neural_plasticity.figures.canvas import Figure, map_of
+from neural_plasticity.figures.theme import MARKS, THEMES
 from tests.figures.examples import FIGURES, HEAT_MAPS, drawn
-from tests.figures.reading import shown, texts
+from tests.figures.reading import colour_of, shown, texts
 
 EVERY = pytest.mark.parametrize("name", FIGURES)
 
@@ -49,6 +50,42 @@ def test_in_the_dark_a_picture_stands_on_its_ground_with_its_inks(name):
     assert {to_hex(text.get_color()) for text in shown(figure)} <= inks
 
 
+def light(colour):
+    """The relative luminance of a colour, by its definition in WCAG 2."""
+    parts = np.array(to_rgb(colour))
+    return float(np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one, other):
+    low, high = sorted((light(one), light(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("state", MARKS)
+def test_every_mark_stands_out_from_the_ground(theme, state):
+    mark, ground = MARKS[state], THEMES[theme].background
+    fill = THEMES[theme].fill(mark)
+    assert max(contrast(fill, ground), contrast(mark.edge, ground)) >= 3
+    if state in ("active", "vulnerable"):
+        assert contrast(fill, ground) >= 4.5
+    ordered = drawn("visualize_pruning_decisions", theme=theme).axes[1]
+    assert contrast(colour_of(ordered, "active"), ground) >= 4.5
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_differences_grow_away_from_the_ground_orange_downwards_and_violet_upwards(theme):
+    cmap, ground = map_of(THEMES[theme].differences), THEMES[theme].background
+    for side in (np.linspace(0.5, 0, 9), np.linspace(0.5, 1, 9)):
+        steps = [contrast(cmap(place), ground) for place in side]
+        assert steps == sorted(steps)
+        assert steps[0] < 1.5
+        assert steps[-1] > 5
+    (low_red, _, low_blue, _), (high_red, _, high_blue, _) = cmap(0.1), cmap(0.9)
+    assert low_red > low_blue + 0.2
+    assert high_blue > high_red
+
+
 def test_a_theme_colours_every_pixel_that_nothing_else_does():
     for theme in THEMES:
         picture = np.asarray(Image.open(io.BytesIO(drawn("visualize_gradient_norms", theme=theme).drawn("png"))).convert("RGB"))
@@ -73,6 +110,39 @@ def test_style_is_taken_and_words_of_models_are_no_formulas_nor_unseen(name):
 def test_what_is_no_style_is_refused(name, style):
     with pytest.raises(SettingNotUsable):
         drawn(name, **style)
+
+
+LIGHT = THEMES["light"]
+
+
+@pytest.mark.parametrize(
+    ("style", "said"),
+    [
+        ({"cmap": ["#000000"]}, "There is no colour map"),
+        ({"cmap": 7}, "There is no colour map 7"),
+        ({"cmap": {}}, "There is no colour map"),
+        ({"cmap": ("#000000", "no colour")}, "There is no colour map"),
+        ({"theme": ["dark"]}, "There is no theme"),
+        ({"theme": None}, "There is no theme None"),
+        ({"theme": replace(LIGHT, background="no colour")}, "The theme's background is 'no colour'"),
+        ({"theme": replace(LIGHT, colours=("red", 5))}, r"The theme's colours\[1\] is 5"),
+        ({"theme": replace(LIGHT, colours=())}, "The theme's colours are none"),
+        ({"theme": replace(LIGHT, amounts="virids")}, "There is no colour map 'virids'; take viridis"),
+        ({"theme": replace(LIGHT, size="big")}, "The theme's size is 'big'"),
+        ({"theme": replace(LIGHT, font="No Such Font")}, "The theme's font 'No Such Font' is not on this machine"),
+        ({"save_path": 7}, "A picture cannot be saved as '7'"),
+    ],
+)
+def test_what_no_picture_can_be_drawn_with_is_refused_in_one_sentence(style, said):
+    with pytest.raises(SettingNotUsable, match=said) as refusal:
+        drawn("visualize_entropy_heatmap", **style)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_colour_map_may_be_the_colours_that_it_goes_through():
+    image = drawn("visualize_entropy_heatmap", cmap=("#000000", "#ff0000")).axes[0].images[0]
+    assert to_hex(image.cmap(0.0)) == "#000000"
+    assert to_hex(image.cmap(1.0)) == "#ff0000"
 
 
 @EVERY

@@ -105,7 +105,8 @@ def test_results_come_from_a_run_and_from_all_runs_of_a_folder(tmp_path):
     assert one[["stage", "perplexity"]].to_numpy().tolist() == [["baseline", 18.0], ["pruned", 40.0], ["fine_tuned", 29.0]]
     assert one.loc[2, "recovery_percentage"] == pytest.approx(50)
     assert set(one["seed"]) == {3}
-    both = load_results_from_file(tmp_path)
+    with pytest.warns(UserWarning, match="c \\(no evaluation"):
+        both = load_results_from_file(tmp_path)
     assert both["strategy"].tolist() == ["taylor"] * 3 + ["random"] * 3
     with pytest.raises(SettingNotUsable, match="no evaluation of a pruned model"):
         load_results_from_file(tmp_path / "c")

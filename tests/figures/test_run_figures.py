@@ -7,6 +7,7 @@ from matplotlib.colors import to_hex
 
 from neural_plasticity.figures.catalogue import CATALOGUE, figure
 from neural_plasticity.figures.theme import MARKS
+from neural_plasticity.record import Attention, HeadsMeasured, Run, Writer
 from tests.figures import runs
 from tests.figures.reading import bars, colour_of, curve, limits_of, line, marks, posts, shown, titled, values_of, words
 
@@ -43,10 +44,44 @@ def test_the_silence_of_a_head_that_harms_lies_on_the_other_side_of_0(run):
     assert low < 0 < high
 
 
-def test_gradient_marks_who_sleeps_and_who_came_back(run):
-    axes = figure(run, "gradient", cycle=2).axes[0]
-    assert marks(axes, "pruned") == [(1, 0), (1, 1)]
-    assert marks(axes, "revived") == [(0, 0)]
+@pytest.mark.parametrize("name", ["gradient", "entropy", "normalized_entropy"])
+def test_maps_of_a_cycle_mark_who_went_in_it_who_slept_and_who_came_back(run, name):
+    first, second = (figure(run, name, cycle=cycle) for cycle in (1, 2))
+    at = {state: marks(first.axes[0], state) for state in ("pruned", "dormant", "revived")}
+    assert at == {"pruned": [(0, 0), (1, 1)], "dormant": [], "revived": []}
+    at = {state: marks(second.axes[0], state) for state in ("pruned", "dormant", "revived")}
+    assert at == {"pruned": [(1, 0)], "dormant": [(1, 1)], "revived": [(0, 0)]}
+    assert any(said.startswith("measured as the cycle began") for said in words(first))
+
+
+def test_heads_that_nothing_befell_bear_no_marks(tmp_path):
+    drawn = figure(runs.only_measured(tmp_path / "looked"), "entropy")
+    assert not drawn.axes[0].collections
+    assert not any("cycle" in said for said in words(drawn))
+    assert not any("cycle" in said for said in words(figure(tmp_path / "looked", "maps")))
+
+
+def test_measures_beside_each_other_are_of_the_same_cycle(tmp_path):
+    with Writer(tmp_path / "run", {"settings": {"model": "small"}}) as writer:
+        for cycle, signals in ((1, ("taylor", "entropy", "gradient")), (2, ("taylor", "entropy"))):
+            grids = {"taylor": runs.TAYLOR[cycle], "entropy": runs.ENTROPY[cycle], "gradient": runs.GRADIENT[cycle]}
+            writer.write(HeadsMeasured(signals=signals, cycle=cycle), {name: grids[name] for name in signals})
+    run = Run(tmp_path / "run")
+    assert [axes.get_title(loc="left") for axes in panels(figure(run, "importance"))] == ["taylor"]
+    assert len(panels(figure(run, "importance", cycle=1))) == 2
+    both = figure(run, "importance", signals=["taylor", "gradient"])
+    np.testing.assert_allclose(values_of(titled(both, "taylor")), runs.TAYLOR[1], rtol=1e-6)
+    points = figure(run, "entropy_vs_gradient").axes[0].collections[0].get_offsets()
+    np.testing.assert_allclose(points[:, 0], runs.ENTROPY[1].ravel(), rtol=1e-6)
+
+
+def test_attention_that_belongs_to_no_cycle_names_none(tmp_path):
+    with Writer(tmp_path / "run", {"settings": {"model": "small"}}) as writer:
+        for stage, cycle in (("before", None), ("fine_tuned", None), ("pruned", 2), ("fine_tuned", 2), ("other", 1)):
+            maps = {str(runs.HELD): runs.MAPS[1]}
+            writer.write(Attention(heads=(runs.HELD,), tokens=runs.TOKENS, stage=stage, cycle=cycle), maps)
+    found = [axes.get_title(loc="left") for axes in panels(figure(Run(tmp_path / "run"), "attention_change"))]
+    assert found == ["before", "fine-tuned", "pruned in cycle 2", "after cycle 2", "other", "last less first"]
 
 
 def test_importance_has_a_map_for_each_measure(run):
@@ -190,15 +225,15 @@ def test_attention_change_shows_every_moment_and_the_last_less_the_first(run):
     assert any(text.startswith(f"{moved:.3g} %") for text in words(drawn))
 
 
-def test_quality_and_speed_stand_at_what_was_measured_with_their_intervals(run):
+def test_quality_and_speed_stand_at_what_was_measured_with_the_intervals_that_there_are(run):
     drawn = figure(run, "quality_speed")
-    for name, speed, ends in (("reading a text", 1.5, (1.2, 1.9)), ("writing a text", 1.1, (1.1, 1.1))):
+    for name, speed, across in (("reading a text", 1.5, [[[1.2, 0.5], [1.9, 0.5]]]), ("writing a text", 1.1, [])):
         axes = titled(drawn, name)
         (dot,) = [each for each in axes.lines if each.get_label() == "taylor 50 %"]
-        assert (dot.get_xdata().tolist(), dot.get_ydata().tolist()) == ([speed], [0.2])  # against the warm model
-        across, up = [each.get_segments()[0].tolist() for each in axes.collections]
-        assert across == [[ends[0], 0.2], [ends[1], 0.2]]
-        assert up == [[speed, 0.1], [speed, 0.35]]
+        assert (dot.get_xdata().tolist(), dot.get_ydata().tolist()) == ([speed], [0.5])  # against the model as it was given
+        drawn_ends = [each.get_segments()[0].tolist() for each in axes.collections]
+        assert drawn_ends == [*across, [[speed, 0.4], [speed, 0.6]]]
+        assert "baseline" in axes.get_ylabel()
 
 
 def test_strategies_of_several_runs_stand_beside_each_other(tmp_path):
@@ -214,14 +249,19 @@ def test_strategies_of_several_runs_stand_beside_each_other(tmp_path):
     assert bars(titled(figure(tmp_path, "strategies"), "perplexity"), "fine-tuned") == [29, 29]
 
 
-def test_the_summary_of_one_run_has_its_cycles_by_the_level_that_each_reached(run):
-    drawn = figure(run, "summary")  # both cycles end with a third asleep, so the last speaks for them
-    best = titled(drawn, "best perplexity of each level")
-    assert [label.get_text() for label in best.get_xticklabels()] == ["0.333 taylor"]
-    assert bars(best, "best") == [29]
-    recovery = titled(drawn, "recovery by level")
-    (dots,) = [each for each in recovery.lines if each.get_label() == "taylor"]
-    assert dots.get_ydata().tolist() == [pytest.approx(100 * (40 - 29) / (40 - 18))]
+def test_the_summary_of_one_run_shows_what_each_cycle_did_to_the_model_it_began_with(run):
+    drawn = figure(run, "summary")
+    perplexity = titled(drawn, "perplexity")
+    assert [each.tolist() for each in curve(perplexity, "pruned")] == [[1, 2], [30, 40]]
+    assert [each.tolist() for each in curve(perplexity, "fine-tuned")] == [[1, 2], [24, 29]]
+    assert set(line(perplexity, "baseline").get_ydata()) == {18}
+    effects = titled(drawn, "change of perplexity in each cycle")
+    assert bars(effects, "by pruning") == [30 - 18, 40 - 24]
+    assert bars(effects, "by fine-tuning") == [24 - 30, 29 - 40]
+    recovery = titled(drawn, "harm undone in each cycle")
+    assert bars(recovery, "recovery") == pytest.approx([100 * (30 - 24) / (30 - 18), 100 * (40 - 29) / (40 - 24)])
+    assert bars(titled(drawn, "heads asleep, of 6"), "asleep") == [2, 2]
+    assert any("perplexity 18 before the first cycle, 29 after the last" in said for said in words(drawn))
 
 
 @pytest.mark.parametrize("name", [name for name in CATALOGUE if name != "strategies"])

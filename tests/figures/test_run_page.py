@@ -149,6 +149,19 @@ def test_several_runs_are_compared_first_and_each_has_its_own_folder(tmp_path):
     ]
 
 
+def test_runs_of_one_name_have_files_of_their_own(tmp_path):
+    several = [
+        runs.recorded(tmp_path / place / name) for place, name in (("a", "told"), ("b", "told"), ("c", "TOLD"), ("d", "told-2"))
+    ]
+    page = write_figures(several, tmp_path / "out", Wish(only=("life",)))
+    shown = [source for source in sources(page) if source.endswith("life.png")]
+    assert len(set(shown)) == len(several)
+    assert len({source.casefold() for source in shown}) == len(several)
+    for source in shown:
+        assert (page.parent / source).is_file()
+    assert len(set(re.findall('figure id="([^"]*)"', page.read_text()))) == len(several)
+
+
 def test_figures_of_one_run_lie_in_it_and_move_where_that_is_wished(tmp_path):
     run = runs.recorded(tmp_path / "told")
     call(run.folder, "--only", "maps,attention", "--head", "1.2", "--animate", "--no-show")

@@ -96,7 +96,9 @@ def _beside(runs: list[Path], count: int) -> Path:
     """Where the figures go by themselves: into the one run, beside its zip, or into a folder here."""
     if count > 1:
         return Path("figures")
+    from neural_plasticity.record.folder import runs_in
+
     (run,) = runs
     if run.suffix.lower() == ".zip":
         return run.with_name(f"{run.stem}-figures")
-    return (run if (run / "run.json").exists() else next(path.parent for path in run.glob("*/run.json"))) / "figures"
+    return runs_in(run)[0] / "figures"

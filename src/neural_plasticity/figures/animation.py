@@ -30,7 +30,7 @@ def animate(run: Any, name: str, path: str | PathLike[str], *, seconds: float = 
     require_writer(suffix)
     if not 0.02 <= seconds <= 60:
         raise SettingNotUsable(f"seconds is {seconds!r:.40}; each picture may stand for 0.02 to 60 seconds.")
-    picture, told = require(run, name)
+    picture, told, _ = require(run, name)
     if picture.frames is None:
         raise SettingNotUsable(f"The figure {name} does not move; choose one of {', '.join(MOVING)}.")
     frames = [_frame(figure) for figure in picture.frames(told[0], **given(options))]

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Colormap, to_hex
+from matplotlib.colors import Colormap, LinearSegmentedColormap, is_color_like, to_hex
 from matplotlib.figure import Figure as PlainFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
@@ -33,7 +33,7 @@ class Style(TypedDict, total=False):
     """What every figure function takes beside its own arguments."""
 
     figsize: tuple[float, float] | None
-    cmap: str | Colormap | None
+    cmap: str | Colormap | tuple[str, ...] | None
     save_path: str | PathLike[str] | None
     theme: str | Theme
 
@@ -61,8 +61,8 @@ class Look:
         cmap = style.get("cmap")
         return cls(theme_of(style.get("theme", "light")), _size(style.get("figsize")), None if cmap is None else map_of(cmap), path)
 
-    def map(self, name: str) -> Colormap:
-        """The colour map that was asked for, else the one of this name."""
+    def map(self, name: str | tuple[str, ...]) -> Colormap:
+        """The colour map that was asked for, else the one of this name or through these colours."""
         return self.cmap or map_of(name)
 
     def colours(self, count: int) -> list[str]:
@@ -216,11 +216,13 @@ def clothe(texts: Sequence[Text], theme: Theme, scale: float = 0.9) -> None:
         text.set(**letters(theme, scale))
 
 
-def map_of(cmap: str | Colormap) -> Colormap:
-    """The colour map of this name; a map as it is."""
+def map_of(cmap: str | Colormap | tuple[str, ...]) -> Colormap:
+    """The colour map of this name, or through these colours; a map as it is."""
     if isinstance(cmap, Colormap):
         return cmap
-    if cmap not in mpl.colormaps:
+    if isinstance(cmap, tuple) and len(cmap) > 1 and all(map(is_color_like, cmap)):
+        return LinearSegmentedColormap.from_list("colours", cmap)
+    if not isinstance(cmap, str) or cmap not in mpl.colormaps:
         near = get_close_matches(str(cmap), list(mpl.colormaps), 1)
         raise SettingNotUsable(
             f"There is no colour map {cmap!r:.60}; take {near[0] if near else 'viridis'} or another of matplotlib."
@@ -228,9 +230,9 @@ def map_of(cmap: str | Colormap) -> Colormap:
     return mpl.colormaps[cmap]
 
 
-def suffix_of(path: str | PathLike[str]) -> str:
+def suffix_of(path: Any) -> str:
     """The kind of file that a path asks for."""
-    suffix = Path(path).suffix.lower().removeprefix(".")
+    suffix = Path(path).suffix.lower().removeprefix(".") if isinstance(path, (str, PathLike)) else ""
     if suffix not in _SUFFIXES:
         raise SettingNotUsable(f"A picture cannot be saved as {str(path)!r:.200}; let the name end in .png, .svg or .pdf.")
     return suffix

@@ -70,6 +70,8 @@ _SPEED = Need(
     "take a run that removed heads and whose speed_tokens is not 0",
 )
 
+_END = Need("the end of the run", lambda told: told.ended, "wait until it has finished, or resume it")
+
 _PICTURES = (
     Picture(
         "complete",
@@ -174,8 +176,8 @@ _PICTURES = (
     Picture(
         "summary",
         of_run.summary,
-        "Perplexity by stage and recovery by level: of one run each cycle, of several the end of each. A recovery of 100 % means "
-        "that fine-tuning undid all harm.",
+        "Of one run what each cycle did, of several perplexity by stage and recovery by level at their ends. 100 % means that "
+        "fine-tuning undid all the harm that pruning had done.",
         (_CUT,),
         several=True,
     ),
@@ -190,8 +192,8 @@ _PICTURES = (
     Picture(
         "quality_speed",
         quality_speed,
-        "What was lost against what was won, both measured. The best runs stand at the lower right; an interval that crosses a "
-        "dotted line is no proof of a difference.",
+        "What was lost against what was won, both measured against the model as it was given. The best runs stand at the lower "
+        "right; an interval that crosses a dotted line is no proof of a difference.",
         (_SPEED,),
         several=True,
     ),
@@ -206,8 +208,10 @@ def figure(run: Any, name: str, **options: Any) -> Figure:
     A run is its folder, a `Run`, or an outcome or experiment that has one; `options` are the figure's own, such as `cycle` or
     `head`, and the style: `theme`, `figsize`, `cmap`, `save_path`.
     """
-    picture, told = require(run, name)
-    return picture.draw(told if picture.several else told[0], **given(options))
+    picture, told, left = require(run, name)
+    if not picture.several:
+        return picture.draw(told[0], **given(options))
+    return picture.draw(told, left_out=left, **given(options))
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,8 +219,8 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def require(run: Any, name: str) -> tuple[Picture, list[Chronicle]]:
-    """The figure of this name and the chronicles of the runs, if these hold what it needs."""
+def require(run: Any, name: str) -> tuple[Picture, list[Chronicle], list[str]]:
+    """The figure of this name, the chronicles of the runs that hold what it needs, and the others' names, each with why."""
     if name not in CATALOGUE:
         near = get_close_matches(str(name), CATALOGUE, 1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(CATALOGUE)}."
@@ -226,12 +230,17 @@ def require(run: Any, name: str) -> tuple[Picture, list[Chronicle]]:
     if len(told) < least or (len(told) > 1 and not picture.several):
         wanted = "one run" if not picture.several else f"{least} runs or more"
         raise SettingNotUsable(f"The figure {name} is of {wanted}, and {len(told)} were named; name as many.")
-    fit = [each for each in told if picture.missing(each) is None]
-    if len(fit) < least:
-        lacking = next((each for each in told if picture.missing(each) is not None), told[0])
-        need = picture.missing(lacking)
-        assert need is not None
+    lacking = [(each, need) for each in told if (need := _lacks(picture, each, len(told))) is not None]
+    if len(told) - len(lacking) < least:
+        first, need = lacking[0]
         raise SettingNotUsable(
-            f"The figure {name} needs {need.words}, and {lacking.run.name} holds {lacking.seen:.300}; {need.source}."
+            f"The figure {name} needs {need.words}, and {first.run.name} holds {first.seen:.300}; {need.source}."
         )
-    return picture, fit
+    fit = [each for each in told if all(each is not other for other, _ in lacking)]
+    return picture, fit, [f"{each.run.name} (without {need.words})" for each, need in lacking]
+
+
+def _lacks(picture: Picture, told: Chronicle, count: int) -> Need | None:
+    """The first thing that a run lacks; beside others it lacks its end too, as it has not come to what was asked of it."""
+    need = picture.missing(told)
+    return _END if need is None and count > 1 and not told.ended else need

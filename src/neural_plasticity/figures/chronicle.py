@@ -16,6 +16,7 @@ from neural_plasticity.record.events import (
     DecisionMade,
     Evaluation,
     Event,
+    Finished,
     HeadsMeasured,
     Metrics,
     Notice,
@@ -135,7 +136,13 @@ class Chronicle:
                 f"{', '.join(self.signals) or 'none'}."
             )
         chosen = max(grids) if cycle is None else cycle
-        return Reading(grids[chosen], chosen, f", cycle {chosen}" if max(grids) > 1 else "")
+        return Reading(grids[chosen], chosen, f", {moment(chosen)}" if max(grids) > 1 else "")
+
+    def together(self, signals: Iterable[str]) -> int | None:
+        """The last cycle in which all these signals were measured; None where there is none."""
+        measured = self.events(HeadsMeasured)
+        cycles = [{event.cycle or 0 for event in measured if signal in event.signals} for signal in signals]
+        return max(set[int].intersection(*cycles), default=None) if cycles else None
 
     @cached_property
     def heads(self) -> tuple[HeadId, ...]:
@@ -202,17 +209,22 @@ class Chronicle:
         found.append(Course(event.phase, event.cycle, before, time, []))
         return found[-1]
 
-    def evaluations(self) -> dict[str, dict[int, Evaluation]]:
-        """What was evaluated, by stage and cycle."""
-        found: dict[str, dict[int, Evaluation]] = {}
+    def evaluations(self) -> dict[int, dict[str, Evaluation]]:
+        """What was evaluated, by cycle and stage; 0 is before the first cycle."""
+        found: dict[int, dict[str, Evaluation]] = {}
         for event in self.events(Evaluation):
-            found.setdefault(event.stage, {})[event.cycle or 0] = event
+            found.setdefault(event.cycle or 0, {})[event.stage] = event
         return found
 
     @property
-    def settled(self) -> bool:
-        """Whether the warm-up ended because its loss had settled."""
-        return any(event.message.startswith("The loss had settled") for event in self.events(Notice))
+    def ended(self) -> bool:
+        """Whether the run came to its end."""
+        return bool(self.events(Finished))
+
+    @property
+    def settled(self) -> Notice | None:
+        """What was said when the warm-up ended because its loss had settled."""
+        return next((event for event in self.events(Notice) if event.about == "settled"), None)
 
     @cached_property
     def gazes(self) -> list[Seen]:
@@ -229,10 +241,16 @@ class Chronicle:
         return np.asarray(found[str(head)], dtype=np.float64)
 
 
+def moment(cycle: int) -> str:
+    """A cycle in words; 0 is what belongs to none."""
+    return f"cycle {cycle}" if cycle else "outside the cycles"
+
+
 def _when(event: Attention) -> str:
-    words = {"before": "before", "warm": "after warm-up", "fine_tuned": "after cycle", "pruned": "pruned in cycle"}
-    said = words.get(event.stage, event.stage)
-    return f"{said} {event.cycle}" if event.cycle is not None and said.endswith("cycle") else said
+    words = {"before": "before", "warm": "after warm-up", "fine_tuned": "fine-tuned", "pruned": "pruned"}
+    of_cycle = {"fine_tuned": f"after cycle {event.cycle}", "pruned": f"pruned in cycle {event.cycle}"}
+    named = words if event.cycle is None else words | of_cycle
+    return named.get(event.stage, event.stage)
 
 
 def run_of(run: Any) -> Run:

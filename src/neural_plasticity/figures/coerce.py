@@ -1,5 +1,6 @@
 """The one coercion: whatever holds numbers, as float64 arrays. Torch tensors are known by what they can do, not by their class."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -14,7 +15,8 @@ from neural_plasticity.heads import HeadGrid, HeadId
 Floats = NDArray[np.float64]
 
 _LARGEST = 1e100
-_UNREADABLE = (TypeError, ValueError, RuntimeError, AttributeError, OverflowError, NotImplementedError)
+# What numpy and torch say of contents that are no numbers, of tensors without contents, and of numbers beyond float64.
+_UNREADABLE = (TypeError, ValueError, RuntimeError, OverflowError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +54,13 @@ def array_of(numbers: Any, name: str) -> Floats:
     if hasattr(numbers, "detach") and hasattr(numbers, "cpu"):  # a torch tensor; bfloat16 and MPS need the way round
         numbers = _of_tensor(numbers, name)
     try:
-        found = np.asarray(numbers)
-        if found.dtype.kind in "cSUMm":
-            raise TypeError(f"{found.dtype} is no real number")
-        return _within_reach(found.astype(np.float64))
+        read = np.asarray(numbers)
+        found = None if read.dtype.kind in "cSUMm" else read.astype(np.float64)
     except _UNREADABLE as fault:
         raise SettingNotUsable(f"{name} cannot be read as numbers ({said(fault)}); pass a tensor, an array or lists.") from fault
+    if found is None:
+        raise SettingNotUsable(f"{name} cannot be read as numbers (it holds {read.dtype}); pass a tensor, an array or lists.")
+    return _within_reach(found)
 
 
 def _within_reach(numbers: Floats) -> Floats:
@@ -69,11 +72,12 @@ def _within_reach(numbers: Floats) -> Floats:
 def _of_tensor(tensor: Any, name: str) -> Any:
     try:
         here = tensor.detach().cpu().to_dense()
-        if here.is_complex():
-            raise TypeError("complex numbers")
-        return here.double().numpy()
-    except _UNREADABLE as fault:
+        found = None if here.is_complex() else here.double().numpy()
+    except (RuntimeError, TypeError, AttributeError) as fault:  # AttributeError: something else that can be detached
         raise SettingNotUsable(f"{name} is a tensor that cannot be read ({said(fault)}); pass one with numbers in it.") from fault
+    if found is None:
+        raise SettingNotUsable(f"{name} is a tensor of complex numbers; pass one of real numbers.")
+    return found
 
 
 def grid_of(numbers: Any, name: str) -> Grid:
@@ -82,7 +86,7 @@ def grid_of(numbers: Any, name: str) -> Grid:
         return numbers
     label = numbers.label if isinstance(numbers, HeadGrid) else ""
     if isinstance(numbers, Mapping):
-        by_layer = {_layer(key, name): value for key, value in cast("Mapping[Any, Any]", numbers).items()}
+        by_layer = _by_layer(cast("Mapping[Any, Any]", numbers), name)
         layers = tuple(sorted(by_layer))
         values = _rows([by_layer[layer] for layer in layers], name)
     elif isinstance(numbers, (list, tuple)):
@@ -115,15 +119,16 @@ def heads_of(heads: Any, name: str, grid: Grid) -> list[HeadId]:
         return []
     if isinstance(heads, (str, bytes, int, float)) or not (hasattr(heads, "__len__") or isinstance(heads, Iterable)):
         raise _no_heads(name, repr(heads)[:60])
-    named = sorted(heads) if isinstance(heads, (set, frozenset)) else heads
-    found = array_of(list(named) if isinstance(named, Iterable) and not hasattr(named, "__len__") else named, name)
+    unordered = isinstance(heads, (set, frozenset)) or not hasattr(heads, "__len__")
+    found = array_of(list(cast("Iterable[Any]", heads)) if unordered else heads, name)
     if _is_mask(heads, found, grid):
         return [HeadId(grid.layers[row], head) for row, head in np.argwhere(found != 0).tolist()]
     if not found.size:
         return []
-    if found.ndim != 2 or found.shape[1] != 2 or not np.array_equal(found, np.floor(found)):
+    if found.ndim != 2 or found.shape[1] != 2 or not np.isfinite(found).all() or not np.array_equal(found, np.floor(found)):
         raise _no_heads(name, f"of shape {_shape(found.shape)}")
     chosen = list(dict.fromkeys(HeadId(int(layer), int(head)) for layer, head in found.tolist()))
+    chosen = sorted(chosen) if isinstance(heads, (set, frozenset)) else chosen  # a set has an order of its own on every day
     for head in chosen:
         if head not in grid:
             raise SettingNotUsable(
@@ -135,7 +140,7 @@ def heads_of(heads: Any, name: str, grid: Grid) -> list[HeadId]:
 def series_of(numbers: Any, name: str) -> Floats:
     """Numbers in a row, NaN for None."""
     if isinstance(numbers, (list, tuple)):
-        numbers = [None if each is None else float(each) for each in _each_number(cast("Sequence[Any]", numbers), name)]
+        numbers = [_number_of(each, name) for each in cast("Sequence[Any]", numbers)]
     found = array_of(numbers, name)
     found = found[None] if found.ndim == 0 else found
     if found.ndim != 1:
@@ -143,11 +148,15 @@ def series_of(numbers: Any, name: str) -> Floats:
     return found
 
 
-def _each_number(numbers: Sequence[Any], name: str) -> list[Any]:
-    for each in numbers:
-        if each is not None and not _is_number(each):
-            raise SettingNotUsable(f"{name} holds {each!r:.60}; it is one number after another, None where there is none.")
-    return list(numbers)
+def _number_of(each: Any, name: str) -> float | None:
+    """One number of a series, None where there is none."""
+    try:
+        if each is None or _is_number(each):
+            return None if each is None else float(each)
+        fault = None
+    except _UNREADABLE as refusal:  # a tensor without contents, a letter of numpy's, a number beyond float64
+        fault = refusal
+    raise SettingNotUsable(f"{name} holds {each!r:.60}; it is one number after another, None where there is none.") from fault
 
 
 def _rows(rows: Sequence[Any], name: str) -> Floats:
@@ -172,11 +181,28 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) or (hasattr(value, "shape") and len(value.shape) == 0) or isinstance(value, np.generic)
 
 
-def _layer(key: Any, name: str) -> int:
-    digits = "".join(letter for letter in str(key) if letter.isdigit())
-    if isinstance(key, bool) or not digits:
-        raise SettingNotUsable(f"{name} has a key {key!r:.60}; the keys of a dict by layer are the layers' numbers.")
-    return int(digits)
+def _by_layer(named: Mapping[Any, Any], name: str) -> dict[int, Any]:
+    """The values by the numbers of their layers."""
+    found: dict[int, Any] = {}
+    for key, value in named.items():
+        layer = _layer(key)
+        if layer is None:
+            raise SettingNotUsable(f"{name} has a key {key!r:.60}; the keys of a dict by layer are the layers' numbers.")
+        if layer in found:
+            raise SettingNotUsable(f"{name} has two keys for layer {layer}, of which {key!r:.60} is one; name each layer once.")
+        found[layer] = value
+    return found
+
+
+def _layer(key: Any) -> int | None:
+    """The number that a key is, or the one number in its name; None where that is not clear."""
+    if isinstance(key, str):
+        numbers = re.findall(r"\d+", key)
+        return int(numbers[0]) if len(numbers) == 1 and not key.lstrip().startswith("-") else None
+    if isinstance(key, bool) or not isinstance(key, (int, float, np.integer, np.floating)):
+        return None
+    number = float(key)
+    return int(number) if number >= 0 and number.is_integer() else None
 
 
 def _no_heads(name: str, seen: str) -> SettingNotUsable:

@@ -7,14 +7,15 @@ from matplotlib.axes import Axes
 
 from neural_plasticity.errors import SettingNotUsable
 from neural_plasticity.figures.canvas import Figure, Look, Style, dressed, figure_of, legend, panel_width, theme_at
-from neural_plasticity.figures.chronicle import Chronicle
+from neural_plasticity.figures.chronicle import Chronicle, moment
 from neural_plasticity.figures.coerce import Grid
 from neural_plasticity.figures.gradients import strengths
 from neural_plasticity.figures.heat import Overlay, Shades, colour_bar, draw_grid, handle, heat_figure, key, sized
 from neural_plasticity.figures.lines import Curve, draw_curves, nothing
-from neural_plasticity.figures.of_run import deciding, words
+from neural_plasticity.figures.of_run import deciding, measured_first, words
 from neural_plasticity.figures.panels import panels
 from neural_plasticity.figures.scale import colours_of, numbered, upright
+from neural_plasticity.figures.states import states
 from neural_plasticity.figures.theme import MARKS
 from neural_plasticity.heads import HeadId
 
@@ -32,11 +33,12 @@ def maps(told: Chronicle, *, signal: str | None = None, annotate: bool = False, 
     for axes, (cycle, grid) in zip(drawn, grids.items(), strict=True):
         marks = states(told, grid, cycle)
         overlays += marks
-        image = draw_grid(axes, grid, shades, marks, annotate=annotate, title=f"cycle {cycle}", bar=False)
+        image = draw_grid(axes, grid, shades, marks, annotate=annotate, title=_named(cycle, grids), bar=False)
     colour_bar(image, drawn, shades)  # pyright: ignore[reportPossiblyUnboundVariable]  # there is a grid
     unique = {mark.state: mark for mark in overlays}
     key(figure, [unique[state] for state in ("pruned", "dormant", "revived", "grown") if state in unique])
-    figure.headline(title or f"{words(chosen).capitalize()} from cycle to cycle")
+    over = " from cycle to cycle" if len(grids) > 1 else ""
+    figure.headline(title or f"{words(chosen).capitalize()}{over}", measured_first(overlays))
     return figure.finished(look)
 
 
@@ -54,20 +56,15 @@ def frames(
         marks = states(told, grid, cycle)
         draw_grid(axes, grid, shades, marks, annotate=annotate)
         key(figure, [Overlay(state, []) for state in ("pruned", "dormant", "revived")])  # the same room in every frame
-        figure.headline(f"{title or words(chosen).capitalize()}, cycle {cycle}")
+        when = _named(cycle, grids)
+        figure.headline(f"{title or words(chosen).capitalize()}{', ' if when else ''}{when}")
         found.append(figure.finished(look))
     return found
 
 
-def states(told: Chronicle, grid: Grid, cycle: int) -> list[Overlay]:
-    """The marks of a cycle: pruned in it, asleep since an earlier one, awake again."""
-    pruned = set(told.befell("pruned", cycle))
-    by_state: dict[str, list[HeadId]] = {"pruned": sorted(head for head in pruned if head in grid)}
-    for head in told.heads:
-        state = told.state(head, cycle)
-        if head in grid and state != "active" and not (state == "dormant" and head in pruned):
-            by_state.setdefault(state, []).append(head)
-    return [Overlay(state, heads) for state, heads in by_state.items() if heads]
+def _named(cycle: int, grids: dict[int, Grid]) -> str:
+    """When a map was measured; nothing where it is the only one of a run without cycles."""
+    return moment(cycle) if cycle or len(grids) > 1 else ""
 
 
 def _grids(told: Chronicle, signal: str) -> dict[int, Grid]:

@@ -80,8 +80,10 @@ def _in_order(axes: Axes, grid: Grid, order: list[HeadId], pruned: set[HeadId], 
     for state in ("active", "pruned"):
         places = [place for place, head in enumerate(order) if (head in pruned) == (state == "pruned")]
         mark = MARKS[state]
-        edge = mark.edge if state == "pruned" else theme_at(axes).muted
-        drawn = axes.scatter([place + 1 for place in places], values[places], marker=mark.marker, c=mark.colour, edgecolors=edge)
+        theme = theme_at(axes)
+        edge = mark.edge if state == "pruned" else theme.muted if theme.active == mark.colour else theme.background
+        at = [place + 1 for place in places]
+        drawn = axes.scatter(at, values[places], marker=mark.marker, c=theme.fill(mark), edgecolors=edge)
         drawn.set(label=mark.word, zorder=4 if state == "pruned" else 3)
         sized(drawn, (6.0 if state == "pruned" else 4.0) if len(order) <= 200 else 2.6)
     upright(axes, [values], log=bool(values.size and values.min() > 0 and values.max() > 30 * values.min()))

@@ -19,8 +19,17 @@ def visualize_entropy_heatmap(
     """The entropy of every head in nats; the colours begin at `min_value`, at the least entropy if it is None."""
     look = Look.of(**style)
     grid = grid_of(entropy, "entropy")
-    shades = Shades(colours_of(grid.values, low=min_value), look.map(look.theme.amounts), "entropy (nats)")
-    return heat_map(grid, shades, look, title=title, annotate=annotate)
+    return heat_map(grid, nats(grid, look, min_value), look, title=title, annotate=annotate)
+
+
+def nats(grid: Grid, look: Look, min_value: float | None = 0.0) -> Shades:
+    """Colours for entropies."""
+    return Shades(colours_of(grid.values, low=min_value), look.map(look.theme.amounts), "entropy (nats)")
+
+
+def percent(grid: Grid, look: Look) -> Shades:
+    """Colours for shares of the most possible entropy, always the same."""
+    return Shades(colours_of(grid.values, low=0.0, high=100.0), look.map(look.theme.amounts), "% of maximum")
 
 
 def visualize_head_entropy(
@@ -53,9 +62,7 @@ def visualize_normalized_entropy(
     grid = grid_of(entropy, "entropy")
     most = _most(max_entropy, keys, causal, grid)
     share = Grid(100 * grid.values / most, grid.layers)
-    limits = colours_of(share.values, low=0.0, high=100.0)
-    shades = Shades(limits, look.map(look.theme.amounts), "% of maximum")
-    return heat_map(share, shades, look, title=title, annotate=annotate, write="{:.0f}".format)
+    return heat_map(share, percent(share, look), look, title=title, annotate=annotate, write="{:.0f}".format)
 
 
 def visualize_entropy_vs_gradient(

@@ -19,9 +19,10 @@ _MARKERS = "osD^vP*X"
 _STAGE_WORDS = ("baseline", "pruned", "fine-tuned")
 
 
-def plot_experiment_summary(results_df: Any, title: str = "Experiment", **style: Unpack[Style]) -> Figure:
+def plot_experiment_summary(results_df: Any, title: str = "Experiment", *, note: str = "", **style: Unpack[Style]) -> Figure:
     """Four panels of an experiment: perplexity across the stages, recovery against the level of pruning, what pruning did
-    beside what fine-tuning did, and the best of each level. Repeats with other seeds become a mean and its interval.
+    beside what fine-tuning did, and the best of each level. Repeats with other seeds become a mean and its interval. The
+    `note` stands beneath the title.
     """
     look = Look.of(**style)
     trials = trials_of(results_df)
@@ -39,7 +40,7 @@ def plot_experiment_summary(results_df: Any, title: str = "Experiment", **style:
     handles = draw_bars(effects, strategies, groups, [look.theme.muted, look.colours(1)[0]])
     legend(effects, handles)
     _best(best, trials, look)
-    figure.headline(title, ", ".join(models))
+    figure.headline(title, "; ".join(part for part in (", ".join(models), note) if part))
     return figure.finished(look)
 
 
@@ -49,12 +50,14 @@ def plot_strategy_comparison(
     model_name: str = "",
     pruning_level: float | None = None,
     title: str = "Strategies compared",
+    *,
+    note: str = "",
     **style: Unpack[Style],
 ) -> Figure:
     """The perplexity of each strategy before pruning, after it and after fine-tuning; and what each step changed.
 
     `comparison_df` has a row for each strategy, or for each strategy and seed, with the columns Strategy, Baseline
-    Perplexity, Pruned Perplexity and Fine-tuned Perplexity; the effects follow from them.
+    Perplexity, Pruned Perplexity and Fine-tuned Perplexity; the effects follow from them. The `note` stands beneath the title.
     """
     look = Look.of(**style)
     found = compared(comparison_df, strategies)
@@ -73,7 +76,7 @@ def plot_strategy_comparison(
         "net": [[trial.net_effect for trial in trials] for trials in found.values()],
     }
     legend(effects, draw_bars(effects, list(found), changes, [second, first, third]))
-    figure.headline(title, _where(model_name, pruning_level, found))
+    figure.headline(title, "; ".join(part for part in (_where(model_name, pruning_level, found), note) if part))
     return figure.finished(look)
 
 
@@ -114,9 +117,10 @@ def _known(values: list[float]) -> bool:
 
 def _stages(axes: Axes, trials: list[Trial], colours: dict[str, str]) -> None:
     """A line for each strategy and level, from stage to stage."""
-    dressed(axes, title="perplexity across the stages", x="bold: more heads pruned")
+    dressed(axes, title="perplexity across the stages")
     drawn: dict[str, Any] = {}
     shown: list[float] = []
+    most = 0
     for place, (strategy, colour) in enumerate(colours.items()):
         levels = sorted({trial.level for trial in trials if trial.strategy == strategy})
         for rank, level in enumerate(levels, 1):
@@ -126,15 +130,26 @@ def _stages(axes: Axes, trials: list[Trial], colours: dict[str, str]) -> None:
             (line,) = axes.plot(range(3), values, color=colour, marker=_MARKERS[place % len(_MARKERS)], markersize=5, linewidth=1.4)
             line.set(label=_label(axes, strategy), alpha=0.35 + 0.65 * rank / len(levels), linewidth=0.9 + 0.9 * rank / len(levels))
             drawn[strategy] = line
-            axes.vlines(range(3), [low for _, low, _ in means], [high for _, _, high in means], color=colour, linewidth=1.0)
+            _intervals(axes, range(3), means, colour)
             shown += [value for each in means for value in each]
+        most = max(most, len(levels))
     upright(axes, [np.array(shown)])
     axes.set_xlim(-0.2, 2.2)
     axes.set_xticks(range(3), _STAGE_WORDS)
+    if most > 1:
+        axes.set_xlabel("bold: more heads pruned")
+    if not np.isfinite(shown).any():
+        nothing(axes)
     if drawn:
         legend(axes, list(drawn.values()))
-    else:
-        nothing(axes)
+
+
+def _intervals(axes: Axes, places: Iterable[float], means: list[tuple[float, float, float]], colour: str) -> None:
+    """The intervals that there are: one value alone has none."""
+    known = [(place, low, high) for place, (_, low, high) in zip(places, means, strict=True) if high > low]
+    if known:
+        at, lows, highs = zip(*known, strict=True)
+        axes.vlines(at, lows, highs, color=colour, linewidth=1.0)
 
 
 def _label(axes: Axes, strategy: str) -> str:
@@ -158,16 +173,18 @@ def _recovery(axes: Axes, trials: list[Trial], colours: dict[str, str]) -> None:
             continue
         (line,) = axes.plot(at, [mean for mean, _, _ in means], color=colour, marker=_MARKERS[place % len(_MARKERS)], markersize=5)
         line.set(label=_label(axes, strategy), linewidth=1.4)
-        axes.vlines(at, [low for _, low, _ in means], [high for _, _, high in means], color=colour, linewidth=1.0)
+        _intervals(axes, at, means, colour)
         shown += [value for each in means for value in each]
         levels |= set(at)
     if not levels:
-        nothing(axes)
+        nothing(axes, "nothing was fine-tuned after pruning" if trials else "nothing recorded yet")
         return
     upright(axes, [np.array(shown)], log=False)
     along(axes, [np.array(sorted(levels))])
+    if len(levels) == 1:  # a share is not below 0
+        axes.set_xlim(0.0, max(1.0, *levels))
     axes.axhline(0, color=axes.spines["bottom"].get_edgecolor(), linewidth=0.8)
-    if min(shown) < 0:
+    if any(trial.improvement > 0 for trial in trials):
         dressed(axes, title="recovery (below 0: improvement)", x="share of heads pruned", y="percent")
 
 
@@ -188,7 +205,8 @@ def _best(axes: Axes, trials: list[Trial], look: Look) -> None:
 
 
 def _where(model: str, level: float | None, found: dict[str, list[Trial]]) -> str:
-    seeds = max((len(trials) for trials in found.values()), default=0)
+    seeds = sorted({len(trials) for trials in found.values()}) or [0]
     parts = [model, "" if level is None else f"{number(100 * level if level <= 1 else level)} % of heads pruned"]
-    parts.append(f"mean and 95 % interval of {seeds} seeds" if seeds > 1 else "")
+    several = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+    parts.append(f"mean and 95 % interval of {several} seeds" if seeds[-1] > 1 else "")
     return ", ".join(part for part in parts if part)

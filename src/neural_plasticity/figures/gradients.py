@@ -96,7 +96,8 @@ def _bars(grid: Grid, overlays: list[Overlay], threshold: float, title: str, loo
     for each in overlays:
         mark = MARKS[each.state]
         at = [(_place(grid, head), _height(grid, head, foot)) for head in each.heads]
-        drawn.append(axes.scatter(*zip(*at, strict=True), marker=mark.marker, c=mark.colour, edgecolors=mark.edge, linewidths=0.7))
+        look_of = {"c": theme.fill(mark), "edgecolors": mark.edge, "linewidths": 0.7}
+        drawn.append(axes.scatter(*zip(*at, strict=True), marker=mark.marker, **look_of))
         drawn[-1].set(label=mark.word, zorder=4, clip_on=False)
         if each.state == "revived":  # above the bar's end, where the mark of having been pruned may stand
             drawn[-1].set_offset_transform(axes.transData + ScaledTranslation(0, 6 / 72, figure.dpi_scale_trans))

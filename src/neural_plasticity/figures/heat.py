@@ -65,12 +65,13 @@ def heat_map(
     title: str,
     annotate: bool,
     write: Callable[[float], str] | None = None,
+    note: str = "",
 ) -> Figure:
-    """The whole figure of one grid."""
+    """The whole figure of one grid, the `note` beneath its title."""
     figure, axes = heat_figure(grid, look)
     draw_grid(axes, grid, shades, overlays, annotate=annotate, write=write)
     key(figure, overlays, gaps=has_gaps(grid.values))
-    figure.headline(title)
+    figure.headline(title, note)
     return figure.finished(look)
 
 
@@ -145,7 +146,7 @@ def handle(state: str, theme: Theme, size: float = 7.0) -> Line2D:
     mark = MARKS[state]
     edge = mark.edge if mark.edge == WHITE or theme.background == WHITE else WHITE
     drawn = Line2D([], [], linestyle="", linewidth=1.0, label=mark.word, marker=mark.marker, markersize=size)
-    drawn.set(markerfacecolor=mark.colour, markeredgecolor=edge, markeredgewidth=0.8)
+    drawn.set(markerfacecolor=theme.fill(mark), markeredgecolor=edge, markeredgewidth=0.8)
     return drawn
 
 

@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection
 from neural_plasticity.figures.canvas import Figure, Look, Style, dressed, figure_of, letters
 from neural_plasticity.figures.chronicle import Chronicle, Turn
 from neural_plasticity.figures.heat import Overlay, key, sized
-from neural_plasticity.figures.lettering import cut, plain, width
+from neural_plasticity.figures.lettering import plain, width, wrapped
 from neural_plasticity.figures.scale import numbered, whole_positive
 from neural_plasticity.figures.theme import MARKS, Theme
 from neural_plasticity.heads import HeadId
@@ -115,7 +115,10 @@ def _reasons(axes: Axes, told: Chronicle, shown: list[HeadId], figure: Figure) -
     def fit() -> None:
         box = axes.get_window_extent()
         room, high = box.width * 72 / figure.dpi - _MARGIN, box.height * 72 / figure.dpi / max(len(shown), 1)
-        size = min(figure.theme.size * 0.85, high * 0.8, max(room / longest, _SMALLEST))
+        size = min(figure.theme.size * 0.85, high * 0.8)
+        lines = int(high / (1.25 * size)) if size > 0 else 0
+        if lines < 2:  # else a sentence is broken before its letters become small
+            size = min(size, max(room / longest, _SMALLEST))
         if size < 4.5:
             return
         for row, text in said.items():
@@ -123,7 +126,9 @@ def _reasons(axes: Axes, told: Chronicle, shown: list[HeadId], figure: Figure) -
             style: dict[str, Any] = letters(
                 figure.theme, size / figure.theme.size, figure.theme.ink if awake else figure.theme.muted
             )
-            axes.text(0, row, cut(text, size, figure.theme.font, room), va="center", **style).set_in_layout(False)
+            shown_as = wrapped(text, size, figure.theme.font, room, max(lines, 1))
+            style |= {"linespacing": 1.05} if "\n" in shown_as else {}
+            axes.text(0, row, shown_as, va="center", **style).set_in_layout(False)
 
     figure.once_laid_out(fit)
 

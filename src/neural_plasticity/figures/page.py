@@ -6,11 +6,12 @@ import html
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from neural_plasticity.errors import RecordError, SettingNotUsable
-from neural_plasticity.figures.animation import animate, require_writer
+from neural_plasticity.figures.animation import SUFFIXES, animate, require_writer
 from neural_plasticity.figures.catalogue import CATALOGUE, Picture, figure
 from neural_plasticity.figures.chronicle import Chronicle, chronicles_of
 from neural_plasticity.figures.theme import Theme, theme_of
@@ -71,22 +72,33 @@ def write_figures(runs: Any, folder: str | Path, wish: Wish = Wish()) -> Path:
     """
     told, target = chronicles_of(runs), Path(folder)
     _require(wish)
+    names = _own_names(told)
     shown: list[Shown] = []
     left: list[LeftOut] = []
     for picture in [CATALOGUE[name] for name in wish.only or CATALOGUE]:
-        for group in [told] if picture.several else [[each] for each in told]:
-            run = ", ".join(each.run.name for each in group)
+        for group, run in [(told, "")] if picture.several else [([each], name) for each, name in zip(told, names, strict=True)]:
             try:
-                shown.append(_draw(picture, group, target, wish, inside=len(told) > 1 and not picture.several))
+                shown.append(_draw(picture, group, target, wish, inside=run if len(told) > 1 else ""))
             except (SettingNotUsable, RecordError) as refusal:
                 if wish.only and (len(told) == 1 or picture.several):
                     raise
-                left.append(LeftOut(run, picture.name, str(refusal)))
+                left.append(LeftOut(run or ", ".join(names), picture.name, str(refusal)))
     if not shown:
         raise SettingNotUsable(f"No figure could be drawn of {len(told)} runs; {left[0].reason}")
     target.mkdir(parents=True, exist_ok=True)
     write_whole(target / PAGE, page_of(told, shown, left, wish).encode())
     return target / PAGE
+
+
+def _own_names(told: Sequence[Chronicle]) -> list[str]:
+    """A name for each run that no other has, also where file systems do not tell large letters from small ones."""
+    found: list[str] = []
+    taken = {PAGE, *(f"{name}.{suffix}" for name in CATALOGUE for suffix in (*FORMATS, *SUFFIXES))}
+    for name in (each.run.name or "run" for each in told):
+        ways = chain([name], (f"{name}-{number}" for number in count(2)))
+        found.append(next(way for way in ways if way.casefold() not in taken))
+        taken.add(found[-1].casefold())
+    return found
 
 
 def _require(wish: Wish) -> None:
@@ -100,11 +112,11 @@ def _require(wish: Wish) -> None:
         require_writer(wish.moving)
 
 
-def _draw(picture: Picture, told: list[Chronicle], target: Path, wish: Wish, *, inside: bool) -> Shown:
-    """Draw one figure into the folder; those of one run among several lie in a folder of their own."""
+def _draw(picture: Picture, told: list[Chronicle], target: Path, wish: Wish, *, inside: str) -> Shown:
+    """Draw one figure into the folder; those of one run among several lie `inside` a folder of their own."""
     options: dict[str, Any] = {"theme": wish.theme}
     options |= {name: value for name, value in (("cycle", wish.cycle), ("head", wish.head)) if picture.takes(name)}
-    base = f"{told[0].run.name}/{picture.name}" if inside else picture.name
+    base = f"{inside}/{picture.name}" if inside else picture.name
     drawn = figure(told if picture.several else told[0], picture.name, **options)
     file = f"{base}.{wish.form}"
     drawn.save(target / file)
@@ -116,7 +128,7 @@ def _draw(picture: Picture, told: list[Chronicle], target: Path, wish: Wish, *, 
     if wish.moving and picture.frames is not None:
         moving = f"{base}.{wish.moving}"
         animate(told[0], picture.name, target / moving, **{key: value for key, value in options.items() if key != "cycle"})
-    return Shown(told[0].run.name if inside else "", picture, image, file, moving)
+    return Shown(inside, picture, image, file, moving)
 
 
 def page_of(told: Sequence[Chronicle], shown: Sequence[Shown], left: Sequence[LeftOut], wish: Wish) -> str:

@@ -4,17 +4,21 @@ from collections.abc import Callable, Iterable, Mapping
 from math import nan
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from warnings import warn
 
 from neural_plasticity.errors import SettingNotUsable, said
-from neural_plasticity.figures.trials import STAGES, grouped, require
-from neural_plasticity.heads import HeadId
-from neural_plasticity.record.events import Evaluation, Operation
+from neural_plasticity.figures.chronicle import Chronicle
+from neural_plasticity.figures.trials import STAGES, Trial, grouped, require
+from neural_plasticity.record.events import Evaluation
 from neural_plasticity.record.folder import DESCRIPTION
 from neural_plasticity.record.run import Run
 
 if TYPE_CHECKING:  # pandas takes longer to load than to draw a picture
     from pandas import DataFrame
+
+
+_STOPPED = "not finished"
 
 
 def load_results_from_file(path: str | PathLike[str]) -> "DataFrame":
@@ -51,40 +55,57 @@ def results_from_rows(rows: Iterable[Mapping[str, Any]]) -> "DataFrame":
 
 
 def _rows_of_folder(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run, or of every run in a folder; runs that pruned nothing are left out, unless all are such."""
-    inside = [] if (folder / DESCRIPTION).exists() else [Run(path.parent) for path in sorted(folder.glob(f"*/{DESCRIPTION}"))]
-    runs = [run for run in inside if _pruned(run)] or inside or [Run(folder)]
-    return [row for run in runs for row in rows_of_run(run)]
-
-
-def _pruned(run: Run) -> bool:
-    return any(event.stage == "pruned" for event in run.events(Evaluation))
-
-
-def rows_of_cycles(run: Run) -> list[dict[str, Any]]:
-    """The three stages of every cycle of a run, each at the level that it reached; where several reached the same, of the last.
-
-    The baseline is that of the whole run, so that recovery says how much of all harm so far was undone.
+    """The rows of a run, or of every run in a folder; runs that cannot be compared are left out with a warning, unless all are
+    such.
     """
-    shared, found = _stages(run)
-    baseline = found[0].get("warm", found[0].get("baseline", nan))
-    total, gone = _heads(run), set[HeadId]()
-    by_level: dict[float, list[dict[str, Any]]] = {}
-    for cycle in sorted(cycle for cycle in found if "pruned" in found[cycle]):
-        for event in run.events(Operation):
-            if (event.cycle or 0) == cycle:
-                gone = gone | set(event.heads) if event.action == "prune" else gone - set(event.heads)
-        level = round(len(gone) / total, 4) if total else shared["pruning_level"]
-        stages = found[cycle] | {"baseline": baseline}
-        own = shared | {"pruning_level": level, "cycle": cycle}
-        by_level[level] = [own | {"stage": stage, "perplexity": stages[stage]} for stage in STAGES if stage in stages]
-    return [row for rows in by_level.values() for row in rows]
+    inside = [] if (folder / DESCRIPTION).exists() else [Run(path.parent) for path in sorted(folder.glob(f"*/{DESCRIPTION}"))]
+    lacking = {run: _lacks(run) for run in inside}
+    fit = next((group for why in ("", _STOPPED) if (group := [run for run in inside if lacking[run] == why])), inside)
+    left = [f"{run.name} ({lacking[run]})" for run in inside if run not in fit]
+    if left:
+        warn(f"{len(left)} of the {len(inside)} runs in {folder} are left out of the results: {', '.join(left)}.", stacklevel=3)
+    return [row for run in fit or [Run(folder)] for row in rows_of_run(run)]
 
 
-def _heads(run: Run) -> int:
-    """How many heads the model had."""
-    sites = (run.description.get("anatomy") or {}).get("sites") or []
-    return sum(int(site.get("heads", 0)) for site in sites)
+def _lacks(run: Run) -> str:
+    """Why the numbers of a run cannot stand beside those of others; nothing where they can."""
+    told = Chronicle.of(run)
+    if not any(event.stage == "pruned" and "perplexity" in event.values for event in told.events(Evaluation)):
+        return "no evaluation of a pruned model"
+    return "" if told.ended else _STOPPED
+
+
+class Round(NamedTuple):
+    """A cycle of a run: its perplexities, that of the model before the first cycle, and that with which this one began."""
+
+    cycle: int
+    baseline: float
+    before: float
+    pruned: float
+    fine_tuned: float
+
+    @property
+    def trial(self) -> Trial:
+        """What this cycle alone did."""
+        return Trial("", "", nan, self.before, self.pruned, self.fine_tuned)
+
+
+def rounds_of(told: Chronicle) -> list[Round]:
+    """Every cycle of a run that pruned, each beginning with the model that the one before it left; NaN where nothing is known."""
+    _, found = _stages(told.run)
+    before = baseline = _baseline(found)["baseline"]
+    rounds: list[Round] = []
+    for cycle, stages in sorted(found.items()):
+        if "pruned" in stages:
+            rounds.append(Round(cycle, baseline, before, stages["pruned"], stages.get("fine_tuned", nan)))
+        before = stages.get("fine_tuned", stages.get("pruned", before))
+    return rounds
+
+
+def _baseline(found: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
+    """What a run began with, after its warm-up if it had one: what the text itself taught is no recovery."""
+    first = found.get(0, {})
+    return {"baseline": first.get("warm", first.get("baseline", nan))}
 
 
 def _stages(run: Run) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
@@ -101,10 +122,10 @@ def _stages(run: Run) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
 
 
 def rows_of_run(run: Run) -> list[dict[str, Any]]:
-    """The three stages of a run: what it began with, after its warm-up if it had one, and its last pruning and fine-tuning."""
+    """The three stages of a run: what it began with, and the last cycle that pruned, before and after its fine-tuning."""
     shared, by_cycle = _stages(run)
-    found = {stage: value for _, stages in sorted(by_cycle.items()) for stage, value in stages.items()}
-    found["baseline"] = found.get("warm", found.get("baseline", nan))  # what the text itself taught is no recovery
+    last = max(cycle for cycle, stages in by_cycle.items() if "pruned" in stages)
+    found = by_cycle[last] | _baseline(by_cycle)
     return [shared | {"stage": stage, "perplexity": found[stage]} for stage in STAGES if stage in found]
 
 

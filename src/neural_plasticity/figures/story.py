@@ -48,17 +48,19 @@ class Story:
             value = cast("Mapping[str, Any]", metrics).get("perplexity") if isinstance(metrics, Mapping) else None
             if value is not None:
                 found[word] = float(value)
+        if self.phase("fine_tuning") is None and found.get("fine-tuned") == found.get("pruned"):
+            found.pop("fine-tuned", None)  # the end of an experiment without recovery is its pruned model, named twice
         return found
 
     def heads(self, which: str) -> list[tuple[int, int]]:
-        """The pruned or revived heads, as (layer, head)."""
+        """The pruned or revived heads, as (layer, head), each once however often that befell it."""
         named = self.pruning.get(which)
         if named is None:
             return []
         found = array_of(list(named), f"pruning['{which}']")
         if found.size and (found.ndim != 2 or found.shape[1] != 2):
             raise SettingNotUsable(f"pruning['{which}'] has shape {found.shape}; it is a list of (layer, head).")
-        return [(int(layer), int(head)) for layer, head in found.tolist()] if found.size else []
+        return list(dict.fromkeys((int(layer), int(head)) for layer, head in found.tolist())) if found.size else []
 
 
 def story_of(experiment: Any) -> Story:

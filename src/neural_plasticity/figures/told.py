@@ -61,34 +61,34 @@ def results(told: Chronicle) -> dict[str, Any]:
 
 
 def _warmup(told: Chronicle, course: Course) -> dict[str, Any]:
-    losses = course.losses
-    first, last = (losses[0], losses[-1]) if losses else (nan, nan)
-    return {
-        "losses": losses,
-        "total_steps": len(losses),
-        "duration": course.duration,
-        "initial_loss": first,
-        "final_loss": last,
-        "improvement_percent": 100 * (first - last) / abs(first) if first else nan,
-        "is_stable": told.settled,
-        "stabilization_step": len(losses) if told.settled else None,  # the warm-up ends at the step that finds it settled
-    }
+    losses, settled = course.losses, told.settled
+    found = {"losses": losses, "total_steps": len(losses), "duration": course.duration, "is_stable": settled is not None}
+    if losses:
+        found |= {"initial_loss": losses[0], "final_loss": losses[-1]}
+    if losses and losses[0]:
+        found["improvement_percent"] = 100 * (losses[0] - losses[-1]) / abs(losses[0])
+    if settled is not None and settled.step is not None:
+        found["stabilization_step"] = settled.step
+    return found
 
 
 def _pruning(told: Chronicle) -> dict[str, Any]:
-    stages = {stage: list(found.values())[-1] for stage, found in told.evaluations().items()}
-    before = stages.get("warm", stages.get("baseline"))
-    pruned = stages.get("pruned")
-    final = stages.get("fine_tuned", pruned)
-    known = {"baseline_metrics": before, "pruned_metrics": pruned, "final_metrics": final}
-    turns = [(head, turn.became) for head, every in told.lives.items() for turn in every]
+    by_cycle = told.evaluations()
+    first = by_cycle.get(0, {})
+    # Only what was evaluated in one cycle is a pair: the last that pruned, and no number where it has not been fine-tuned.
+    last = by_cycle.get(max((cycle for cycle, stages in by_cycle.items() if "pruned" in stages), default=0), {})
+    known = {
+        "baseline_metrics": first.get("warm", first.get("baseline")),
+        "pruned_metrics": last.get("pruned"),
+        "final_metrics": last.get("fine_tuned"),
+    }
     tuned = {f"fine-tuning {course.cycle}": course.losses for course in told.courses if course.phase == "fine-tuning"}
     return {
         "strategy": told.settings.get("strategy"),
         "pruning_level": told.settings.get("level"),
         "total_heads": len(told.heads),
         "pruned_heads": [tuple(head) for head in told.heads if told.state(head, told.cycles) in ("dormant", "removed")],
-        "revived_heads": [tuple(head) for head, became in turns if became == "revived"],
+        "revived_heads": [tuple(head) for head in told.heads if told.state(head, told.cycles) == "revived"],
         "training_metrics": tuned,
     } | {name: _metrics(event) for name, event in known.items() if event is not None}
 

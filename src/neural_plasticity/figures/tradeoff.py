@@ -1,5 +1,6 @@
 """The picture of what pruning costs against what it wins: quality and measured speed of one run or several."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Unpack
 
 import numpy as np
@@ -34,14 +35,21 @@ class Point(NamedTuple):
     speeds: dict[str, Bound]
 
 
-def quality_speed(many: list[Chronicle], *, title: str = "Quality against measured speed", **style: Unpack[Style]) -> Figure:
+def quality_speed(
+    many: list[Chronicle],
+    *,
+    title: str = "Quality against measured speed",
+    left_out: Sequence[str] = (),
+    **style: Unpack[Style],
+) -> Figure:
     """A point for each run: how much faster it became, measured, and how much its loss changed, each with its interval of 95 %.
 
-    A panel each for reading a text and for writing. Runs whose speed was not measured have no place and are counted beneath
-    the title.
+    Both are against the baseline, the model as it was given. A panel each for reading a text and for writing. Runs without a
+    measured speed have no place; they, and those that were `left_out` before, are named beneath the title.
     """
     look = Look.of(**style)
-    points = [point for told in many if (point := point_of(told)) is not None]
+    found = [(told, point_of(told)) for told in many]
+    points = [point for _, point in found if point is not None]
     if not points:
         raise SettingNotUsable(
             f"None of {len(many)} runs holds both a comparison of quality and a measured speed; take runs whose heads were removed "
@@ -50,12 +58,28 @@ def quality_speed(many: list[Chronicle], *, title: str = "Quality against measur
     measured = [name for name in PASSES if any(name in point.speeds for point in points)]
     figure, drawn = panels(look, len(measured), (5.6 * len(measured), 4.4) if len(measured) > 1 else (6.4, 4.6))
     for axes, name in zip(drawn, measured, strict=True):
-        dressed(axes, title=f"{PASSES[name]} a text", x="times as fast as with all heads", y="rise of the loss (nats)", grid="both")
+        dressed(
+            axes,
+            title=f"{PASSES[name]} a text",
+            x="times as fast as with all heads",
+            y="rise of the loss over the baseline (nats)",
+            grid="both",
+        )
         _draw(axes, [point for point in points if name in point.speeds], name, look)
-    left = len(many) - len(points)
-    said = "bars are intervals of 95 %; the dotted lines are the model with all heads"
-    figure.headline(title, said + (f"; {left} runs without a measured speed are left out" if left else ""))
+    left = [*left_out, *(f"{told.run.name} (no measured speed)" for told, point in found if point is None)]
+    said = ["bars are intervals of 95 %", "the dotted lines are the model as it was given", without(left)]
+    figure.headline(title, "; ".join(part for part in said[0 if _has_intervals(points) else 1 :] if part))
     return figure.finished(look)
+
+
+def without(left_out: Sequence[str]) -> str:
+    """Words that name the runs that have no place; none where all have one."""
+    count = f"{len(left_out)} runs are " if len(left_out) > 1 else ""
+    return f"{count}left out: {', '.join(left_out)}" if left_out else ""
+
+
+def _has_intervals(points: list[Point]) -> bool:
+    return any(bound.high > bound.low for point in points for bound in (point.loss, *point.speeds.values()))
 
 
 def point_of(told: Chronicle) -> Point | None:
@@ -68,7 +92,7 @@ def point_of(told: Chronicle) -> Point | None:
             if f"{name}_ratio" in values:
                 ends = [values.get(f"{name}_{end}", values[f"{name}_ratio"]) for end in ("low", "high")]
                 speeds[name] = Bound(values[f"{name}_ratio"], *ends)
-        if "mean_difference" in values:  # the last is that against the warm model where there is one
+        if event.before == "baseline" and "mean_difference" in values:
             value = values["mean_difference"]
             loss = Bound(value, values.get("low", value), values.get("high", value))
     if loss is None or not speeds:
@@ -85,8 +109,10 @@ def _draw(axes: Axes, points: list[Point], name: str, look: Look) -> None:
     for point in points:
         place = groups.index(point.group)
         speed, colour = point.speeds[name], colours[place]
-        axes.hlines(point.loss.value, speed.low, speed.high, color=colour, linewidth=1.2)
-        axes.vlines(speed.value, point.loss.low, point.loss.high, color=colour, linewidth=1.2)
+        if speed.high > speed.low:
+            axes.hlines(point.loss.value, speed.low, speed.high, color=colour, linewidth=1.2)
+        if point.loss.high > point.loss.low:
+            axes.vlines(speed.value, point.loss.low, point.loss.high, color=colour, linewidth=1.2)
         (dot,) = axes.plot([speed.value], [point.loss.value], marker=_MARKERS[place % len(_MARKERS)], color=colour, linestyle="")
         dot.set(label=plain(point.group, look.theme), markersize=7, markeredgecolor=look.theme.background, zorder=4)
         drawn[point.group] = dot
