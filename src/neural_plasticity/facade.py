@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.dashboard.report import report
 from neural_plasticity.environment.survey import get_environment_info
+from neural_plasticity.errors import ModelNotUsable, SettingNotUsable
 from neural_plasticity.experiment.experiment import Experiment
 from neural_plasticity.experiment.samples import write_text
 from neural_plasticity.figures.canvas import Figure
@@ -34,6 +35,9 @@ from neural_plasticity.settings import Settings
 from neural_plasticity.signals.doors import as_tensor
 from neural_plasticity.signals.maps import attention
 from neural_plasticity.signals.measure import measure
+
+# Settings that a pruning cycle has other names for, or decides by itself.
+RENAMED = {"level": "give pruning_level=", "steps": "give training_steps=", "cycles": "leave it out, since there is one"}
 
 
 class NeuralPlasticity:
@@ -78,6 +82,8 @@ class NeuralPlasticity:
 
         `settings` are any other fields of `Settings`, such as `mode` or `out`.
         """
+        for name in (name for name in RENAMED if name in settings):
+            raise SettingNotUsable(f"run_pruning_cycle takes no {name}=, and was given {settings[name]!r:.40}; {RENAMED[name]}.")
         chosen = Settings.from_dict(
             {
                 "warmup_steps": 0,
@@ -141,6 +147,10 @@ class VisualizationReporter:
         self, prompts: str | Sequence[str] = ("def ", "class ", "import "), *, tokens: int = 60, seed: int = 0
     ) -> dict[str, str]:
         """What the model writes after each prompt, always the same for the same seed."""
+        if self.model is None:
+            raise ModelNotUsable(
+                "The reporter was made without a model, so nothing can be written; pass model= and tokenizer= to it."
+            )
         asked = [prompts] if isinstance(prompts, str) else list(prompts)
         found = {prompt: write_text(self.model, self.tokenizer, prompt, tokens=tokens, seed=seed) for prompt in asked}
         if self.save_visualizations:

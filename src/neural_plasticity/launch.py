@@ -40,6 +40,8 @@ def run(settings: Settings, *, quiet: bool = False, sinks: Sequence[Sink] = ()) 
     """Do what the settings say, recorded in a new run folder and shown on the console."""
     with _viewers(quiet) as viewers:
         experiment = _experiment(settings, [*viewers, *sinks, StandingReport(settings.out)])
+        for viewer in viewers:
+            viewer.meet(experiment.states)
         with _hinting(experiment):
             return experiment.run()
 
@@ -60,6 +62,7 @@ def resume(folder: str | Path, *, quiet: bool = False, sinks: Sequence[Sink] = (
         report = StandingReport(record.folder.parent, record.folder)
         experiment = _experiment(Settings.from_dict(told), [*viewers, *sinks, report])
         for viewer in viewers:
+            viewer.meet(experiment.states)
             viewer.recall(record)
         with _hinting(experiment):
             return experiment.run(resume=folder)
@@ -76,15 +79,18 @@ def _hinting(experiment: Experiment) -> Iterator[None]:
         raise
 
 
-def compare(settings: Settings, names: Sequence[str], *, quiet: bool = False) -> list[Outcome]:
-    """One run for each of these strategies, everything else alike; `all` names every one that there is."""
+def compare(settings: Settings, names: Sequence[str], *, quiet: bool = False) -> list[Run]:
+    """One run for each of these strategies, everything else alike; `all` names every one that there is.
+
+    Their models lie in the folders of the runs: in memory there is one at a time.
+    """
     wanted = list(strategies()) if list(names) == ["all"] else list(names)
     if not wanted:
         raise SettingNotUsable(f"No strategies to compare are named; name some of {', '.join(strategies())}, or all.")
     each = [replace(settings, strategy=name) for name in wanted]
     for one in each:
         checked(one)
-    return [run(one, quiet=quiet) for one in each]
+    return [run(one, quiet=quiet).run for one in each]
 
 
 def analyze(settings: Settings, *, quiet: bool = False) -> tuple[Measurement, Run]:

@@ -1,21 +1,38 @@
 """The command line as a new user meets it."""
 
+import io
 import json
 import re
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from neural_plasticity.cli import SUMMARIES
+from neural_plasticity.cli import SUMMARIES, main
+from neural_plasticity.dashboard.example import EXAMPLE
 
 PLASTICITY = [sys.executable, "-m", "neural_plasticity"]
 
 
 def plasticity(*arguments: str, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, as a shell starts it."""
     return subprocess.run([*PLASTICITY, *arguments], input=stdin, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def called(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The same within this process, which has imported already what takes seconds."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["plasticity", *arguments])
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @pytest.mark.parametrize("command", SUMMARIES)
@@ -56,13 +73,13 @@ def test_the_version_is_the_packages():
     ("arguments", "seen"), [(["nonsense"], "nonsense"), (["env", "--nope"], "--nope"), (["generate", "tiny"], "--prompt")]
 )
 def test_misuse_exits_with_2_and_names_what_is_wrong(arguments, seen):
-    shown = plasticity(*arguments)
+    shown = called(*arguments)
     assert shown.returncode == 2
     assert seen in shown.stderr
 
 
 def test_a_near_miss_is_met_with_a_suggestion():
-    assert "demo" in plasticity("deno").stderr
+    assert "demo" in called("deno").stderr
 
 
 @pytest.mark.parametrize(
@@ -78,7 +95,7 @@ def test_a_near_miss_is_met_with_a_suggestion():
     ],
 )
 def test_a_refusal_is_one_sentence_and_exits_with_1(arguments, seen):
-    shown = plasticity(*arguments)
+    shown = (plasticity if "./nowhere" in arguments else called)(*arguments)
     assert shown.returncode == 1
     assert seen in shown.stderr
     assert shown.stderr.startswith("plasticity: ")
@@ -87,7 +104,7 @@ def test_a_refusal_is_one_sentence_and_exits_with_1(arguments, seen):
 
 def test_generate_writes_the_prompt_and_what_follows_the_same_for_the_same_seed():
     first = plasticity("generate", "tiny", "--prompt", "class A:", "--tokens", "8")
-    again = plasticity("generate", "tiny", "--prompt", "-", "--tokens", "8", stdin="class A:")
+    again = called("generate", "tiny", "--prompt", "-", "--tokens", "8", stdin="class A:")
     assert first.returncode == 0
     assert first.stdout.startswith("class A:")
     assert len(first.stdout) > len("class A:\n")
@@ -97,12 +114,21 @@ def test_generate_writes_the_prompt_and_what_follows_the_same_for_the_same_seed(
 
 def test_a_refusal_cannot_steer_the_terminal(tmp_path):
     (tmp_path / "\x1b]0;owned\x07.txt").write_text("x")
-    assert "\x1b" not in plasticity("dissect", str(tmp_path)).stderr
+    refused = called("dissect", str(tmp_path))
+    assert refused.returncode == 1
+    assert "owned" in refused.stderr
+    assert "\x1b" not in refused.stderr
 
 
-@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "> /dev/full", "| true", "2>&1 | head -1"])
-def test_closed_and_full_outputs_end_without_a_traceback(closed, tmp_path):
-    line = f"{sys.executable} -m neural_plasticity generate tiny --prompt a --tokens 30 {closed}"
+@pytest.mark.parametrize(
+    ("command", "closed"),
+    [
+        *((f"runs {EXAMPLE}", closed) for closed in ("2>&-", ">&-", "<&-", "> /dev/full", "| true", "2>&1 | head -1")),
+        *(("generate tiny --prompt a --tokens 30", closed) for closed in ("2>&-", "> /dev/full")),
+    ],
+)
+def test_closed_and_full_outputs_end_without_a_traceback(command, closed, tmp_path):
+    line = f"{sys.executable} -m neural_plasticity {command} {closed}"
     shown = subprocess.run(line, shell=True, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "Traceback" not in shown.stderr + shown.stdout
 
@@ -154,8 +180,8 @@ def test_ctrl_c_stops_in_one_line_that_says_how_to_go_on_and_that_is_so(text):
 
 
 def test_dissect_shows_a_table_or_all_of_it_as_json():
-    shown = plasticity("dissect", "tiny")
+    shown = called("dissect", "tiny")
     assert shown.returncode == 0
     assert "48 heads at 6 attention sites, 6 of them separable" in shown.stdout
-    whole = json.loads(plasticity("dissect", "tiny", "--json").stdout)
+    whole = json.loads(called("dissect", "tiny", "--json").stdout)
     assert whole["sites"][5]["slices"][0]["indices"][7] == "112:128"

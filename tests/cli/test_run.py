@@ -177,7 +177,7 @@ def test_a_run_prints_what_it_came_to_and_where_it_lies(place, tmp_path):
         str(folder / "model"),
     ):
         assert seen in shown.stdout
-    assert "fine tuned in cycle 1 against warm, document by document" in shown.stdout
+    assert "fine tuned in cycle 1 against the model after its warm-up, document by document" in shown.stdout
     assert "cycle 1: fine-tuning 4/4  loss" in shown.stderr
     assert "\x1b" not in shown.stdout + shown.stderr
 

@@ -1,5 +1,7 @@
 """The ends of what may be asked for: each does something clear, or is refused in one sentence."""
 
+import math
+
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -8,7 +10,7 @@ from neural_plasticity.errors import SettingNotUsable, SurgeryError, TextNotUsab
 from neural_plasticity.experiment.experiment import Experiment
 from neural_plasticity.experiment.gates import follow, only_sleepers, shut
 from neural_plasticity.inputs.documents import Document
-from neural_plasticity.record import Attention, Compared, Evaluation, Finished, Metrics, Notice, Operation
+from neural_plasticity.record import Attention, Compared, Evaluation, Finished, Metrics, Notice, Operation, Sample
 from neural_plasticity.surgery.surgeon import Surgeon
 from neural_plasticity.training.moments import names_of
 from neural_plasticity.training.recipe import Recipe, optimizer_for
@@ -81,7 +83,9 @@ def test_a_text_shorter_than_a_batch_and_than_a_window_is_read_all_the_same(tiny
     assert steps[:3] == [1, 2, 3]
     (compared, _) = outcome.run.events(Compared)
     assert compared.method == "one document, which has no interval"
-    assert not {"nan"} & {repr(value) for value in outcome.run.events(Finished)[0].summary.values()} - {"nan"}
+    summary = outcome.run.events(Finished)[0].summary
+    bounds = {f"loss_difference{since}_{bound}" for since in ("", "_from_warm") for bound in ("low", "high")}
+    assert {name for name, value in summary.items() if math.isnan(value)} == bounds  # which one document does not give
 
 
 def test_a_text_of_one_token_is_refused_before_a_folder_is_made(tiny, tmp_path):
@@ -116,6 +120,20 @@ def test_a_model_whose_heads_cannot_leave_is_refused_with_what_to_do(tiny, tmp_p
 def test_a_model_with_few_positions_is_read_in_windows_that_fit(tiny, tmp_path):
     model = GPT2LMHeadModel(GPT2Config(n_positions=8, n_embd=16, n_layer=1, n_head=2, vocab_size=2048)).eval()
     outcome = experiment(little(tmp_path, cycles=1, prompt="a", sample_tokens=2), tiny.tokenizer, model=model).run()
+    assert outcome.run.events(Finished)
+    assert "Samples have" not in notices(outcome)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tokens", "seen"),
+    [("def f(x):", 120, "Samples have {} tokens in place of 120"), ("x = 1\n" * 20, 9, "Samples have 0 tokens in place of 9")],
+)
+def test_a_sample_is_as_long_as_the_model_has_positions_for(prompt, tokens, seen, tiny, tmp_path):
+    model = GPT2LMHeadModel(GPT2Config(n_positions=32, n_embd=16, n_layer=1, n_head=2, vocab_size=2048)).eval()
+    outcome = experiment(little(tmp_path, cycles=1, prompt=prompt, sample_tokens=tokens), tiny.tokenizer, model=model).run()
+    room = max(0, 32 - len(tiny.tokenizer(prompt)["input_ids"]))
+    assert [event.message.startswith(seen.format(room)) for event in outcome.run.events(Notice)].count(True) == 1
+    assert len(outcome.run.events(Sample)) == (3 if room else 0)
     assert outcome.run.events(Finished)
 
 

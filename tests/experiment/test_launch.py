@@ -1,7 +1,10 @@
 """From settings to a recorded experiment: run, resume, compare, analyze."""
 
+import gc
 import json
+import re
 import shutil
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -97,15 +100,18 @@ def test_a_run_is_resumed_from_another_place(settings, tmp_path):
     assert resume(tmp_path / "moved", quiet=True).folder == tmp_path / "moved"
 
 
-def test_an_operated_model_by_name_is_pruned_further_and_resumed(settings):
+def test_an_operated_model_by_name_is_pruned_further_and_resumed(settings, capsys):
     first = run(settings, quiet=True)
     further = replace(settings, model=str(first.folder / "model"), level=0.6)
     whole = run(further, quiet=True)
     assert set(first.surgeon.dormant) < set(whole.surgeon.dormant)
     with pytest.raises(KeyboardInterrupt):
-        run(further, quiet=True, sinks=[Recorder(in_step(6))])
+        run(further, sinks=[Recorder(in_step(6))])
+    assert "pruned 38%" in (first_try := capsys.readouterr().err)  # three of eight, which sleep from the start
+    assert "pruned 62%" in first_try
     folder = max(settings_folder(settings).iterdir(), key=lambda path: path.stat().st_ctime)
-    assert_same_end(whole.folder, resume(folder, quiet=True).folder)
+    assert_same_end(whole.folder, resume(folder).folder)
+    assert re.findall(r"pruned \d+%", capsys.readouterr().err)[0] == "pruned 62%"
 
 
 def test_a_run_whose_model_is_gone_is_not_resumed(settings, model, tmp_path):
@@ -156,13 +162,28 @@ def test_a_run_killed_before_its_first_event_begins_anew(settings):
 
 
 def test_strategies_are_compared_with_everything_else_alike(settings):
-    outcomes = compare(settings, ["taylor", "random"], quiet=True)
-    assert [outcome.run.description["settings"]["strategy"] for outcome in outcomes] == ["taylor", "random"]
-    first, second = (told(outcome.run) for outcome in outcomes)
+    runs = compare(settings, ["taylor", "random"], quiet=True)
+    assert [run.description["settings"]["strategy"] for run in runs] == ["taylor", "random"]
+    first, second = (told(run) for run in runs)
     assert first[:5] == second[:5]
     for wrong in ([], ["taylor", "tailor"]):
         with pytest.raises(SettingNotUsable):
             compare(settings, wrong, quiet=True)
+
+
+def test_one_model_at_a_time_is_in_memory_while_strategies_are_compared(settings, monkeypatch):
+    models, alive = [], []
+
+    def watched(*given, **more):
+        gc.collect()
+        alive.append(sum(model() is not None for model in models))
+        outcome = run(*given, **more)
+        models.append(weakref.ref(outcome.model))
+        return outcome
+
+    monkeypatch.setattr("neural_plasticity.launch.run", watched)
+    compare(replace(settings, warmup_steps=0, steps=0), ["taylor", "random", "magnitude"], quiet=True)
+    assert alive == [0, 0, 0]
 
 
 def test_an_analysis_is_recorded_too(settings):

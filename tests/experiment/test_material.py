@@ -5,22 +5,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, TensorDataset
 
 from neural_plasticity.errors import SettingNotUsable
 from neural_plasticity.experiment.material import Given, Passages
 from neural_plasticity.inputs.documents import Document
 
 
+def stacked(rows) -> dict:
+    return {"x": torch.stack([row[0] for row in rows])}
+
+
 def loader(**more) -> DataLoader:
     """Nine numbers in batches of two."""
-    return DataLoader(
-        TensorDataset(torch.arange(9)), batch_size=2, collate_fn=lambda rows: {"x": torch.stack([row[0] for row in rows])}, **more
-    )
+    return DataLoader(TensorDataset(torch.arange(9)), batch_size=2, collate_fn=stacked, **more)
 
 
 def material(given, **more) -> Given:
-    return Given(given, "train", **{"seed": 0, "batch_tokens": 4, **more})
+    return Given(given, **{"what": "train", "seed": 0, "batch_tokens": 4, **more})
 
 
 def seen(batch) -> list:
@@ -31,10 +33,35 @@ LOADERS = {
     "shuffled": lambda: loader(shuffle=True),
     "with a generator": lambda: loader(shuffle=True, generator=torch.Generator().manual_seed(int(torch.randint(99, ())))),
     "with a sampler": lambda: loader(sampler=RandomSampler(range(9), replacement=True, num_samples=9, generator=torch.Generator())),
+    "with a sampler that draws as it goes": lambda: loader(
+        sampler=RandomSampler(range(9), replacement=True, num_samples=70, generator=torch.Generator())
+    ),
+    "with batches of its own": lambda: DataLoader(
+        TensorDataset(torch.arange(9)),
+        batch_sampler=BatchSampler(RandomSampler(range(9), generator=torch.Generator()), 2, drop_last=False),
+        collate_fn=stacked,
+    ),
+    "with a sampler that looks at its pass as it goes": lambda: loader(sampler=Turning()),
+    "with workers that stay": lambda: loader(shuffle=True, num_workers=1, persistent_workers=True),
 }
 
 
-@pytest.mark.parametrize("kind", LOADERS)
+class Turning:
+    """A sampler that asks which pass it is at every number."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return 9
+
+    def __iter__(self):
+        return ((place + self.epoch) % 9 for place in range(9))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LOADERS if "workers" not in kind])  # which take their time
 @settings(max_examples=20)
 @given(asked=st.lists(st.integers(0, 30), min_size=1, max_size=8), draws=st.integers(0, 99))
 def test_a_batch_depends_on_its_number_and_the_seed_and_on_nothing_that_was_read_before(kind, asked, draws):
@@ -47,6 +74,39 @@ def test_a_batch_depends_on_its_number_and_the_seed_and_on_nothing_that_was_read
         list(other.parts())
         other.first(8)
         assert seen(other.at(number)) == expected[number]
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_pass_that_is_underway_goes_on_as_if_nothing_else_were_read(kind):
+    given = LOADERS[kind]()
+    alone, beside, other = material(given), material(LOADERS[kind]()), None
+    numbers = range(2 * len(alone))
+    expected = [seen(alone.at(number)) for number in numbers]
+    if kind not in ("with workers that stay", "with a sampler that looks at its pass as it goes"):
+        other = material(beside._given, what="eval", seed=7)  # the same loader, given twice
+    found = []
+    for number in numbers:
+        found.append(seen(beside.at(number)))
+        for reading in filter(None, (beside, other)):
+            reading.first(4)
+            list(reading.parts())
+    assert found == expected
+
+
+def test_a_loader_that_is_given_twice_is_read_by_its_first_pass_where_it_is_to_be():
+    given = loader(sampler=Turning())
+    learned, judged = material(given), material(given, what="eval")
+    learned.at(5)
+    assert [seen(batch)[0] for _, batch in judged.parts()] == [0, 2, 4, 6, 8]
+
+
+def test_a_loaders_own_generator_is_left_as_it_was():
+    own = torch.Generator().manual_seed(3)
+    read = material(loader(shuffle=True, generator=own))
+    before = own.get_state()
+    read.at(0)
+    list(read.parts())
+    assert torch.equal(own.get_state(), before)
 
 
 def test_each_pass_has_an_order_of_its_own_and_meets_everything_once():
@@ -112,6 +172,15 @@ def test_what_becomes_shorter_is_refused():
 @pytest.mark.parametrize(("tokens", "batches"), [(1, 1), (4, 1), (5, 2), (400, 5)])
 def test_as_many_first_batches_are_given_as_hold_the_tokens_of_text(tokens, batches):
     assert len(material(loader()).first(tokens)) == batches
+
+
+@pytest.mark.parametrize(("tokens", "batches"), [(1, 1), (5, 1), (6, 2), (14, 3), (99, 4)])
+def test_padding_is_not_counted_among_the_tokens_of_the_first_batches(tokens, batches):
+    """Five real tokens a batch, of which the mask speaks; eight where there is no mask."""
+    mask = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0]])
+    masked = {"input_ids": torch.ones(2, 4, dtype=torch.long), "attention_mask": mask}
+    bare = {"input_ids": torch.ones(2, 4, dtype=torch.long)}
+    assert len(material([masked, bare, masked, bare]).first(tokens)) == batches
 
 
 def test_passages_are_counted_by_full_batches_and_the_first_ones_hold_what_is_asked(tiny):

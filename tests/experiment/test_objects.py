@@ -3,13 +3,25 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, ViTConfig, ViTForImageClassification
 
 from neural_plasticity.errors import Diverged, ModelNotUsable, NotMeasurable, PlasticityError, SettingNotUsable
 from neural_plasticity.experiment.experiment import Experiment
 from neural_plasticity.launch import resume
-from neural_plasticity.record import Attention, Checkpoint, Compared, Evaluation, Failed, Finished, Notice, Operation, Sample
+from neural_plasticity.record import (
+    Attention,
+    Checkpoint,
+    Compared,
+    Evaluation,
+    Failed,
+    Finished,
+    HeadsMeasured,
+    Metrics,
+    Notice,
+    Operation,
+    Sample,
+)
 from tests.experiment.runs import Recorder, assert_same_end, experiment, little, small
 from tests.experiment.test_resume import in_step
 
@@ -92,6 +104,18 @@ def test_a_shuffled_loader_gives_the_same_batches_after_a_stop(tmp_path, own):
     assert_same_end(whole, stopped.folder)
 
 
+def test_what_is_learned_does_not_depend_on_how_often_the_same_loader_is_read_to_judge(tmp_path):
+    """The order is drawn as the loader goes, by a generator of its own."""
+
+    def losses(**more):
+        sampler = RandomSampler(range(16), replacement=True, num_samples=48, generator=torch.Generator())
+        given = DataLoader(Images(), batch_size=4, sampler=sampler)
+        run = on_images(little(tmp_path, cycles=1, steps=16, warmup_steps=0, **more), train=given, eval=given).run().run
+        return [event.values["train_loss"] for event in run.events(Metrics) if "train_loss" in event.values]
+
+    assert losses(eval_every=1) == losses(eval_every=5) == losses()
+
+
 def test_an_encoder_is_pruned_with_lists_and_a_loss_and_metrics_of_ones_own(tmp_path):
     seen = []
 
@@ -118,6 +142,48 @@ def test_an_encoder_is_pruned_with_lists_and_a_loss_and_metrics_of_ones_own(tmp_
         expected = np.mean([float(loss(outcome.model(**batch), batch)) for batch in sentences(2)])  # alike in size
     assert summary["loss_nats"] == pytest.approx(expected, rel=1e-5)
     assert outcome.run.events(Evaluation)[-1].documents == ("batch 0", "batch 1")
+
+
+def unlabelled(count: int = 4) -> list[dict]:
+    """Batches of token ids, some of them shorter."""
+    draws = torch.Generator().manual_seed(0)
+    made = []
+    for _ in range(count):
+        mask = torch.ones(4, 9, dtype=torch.long)
+        mask[0, 6:] = 0
+        made.append({"input_ids": torch.randint(2, 2048, (4, 9), generator=draws), "attention_mask": mask})
+    return made
+
+
+@pytest.mark.parametrize("as_setting", [True, False])
+def test_a_loss_that_is_named_is_what_the_model_learns_by_is_judged_by_and_is_measured_by(as_setting, tmp_path):
+    """That of the next token needs no labels, and is the model's own loss where there are some."""
+    bare = unlabelled()
+    labelled = [each | {"labels": each["input_ids"].masked_fill(each["attention_mask"] == 0, -100)} for each in bare]
+    told = []
+    for batches, given in ((bare, "next_token"), (labelled, None)):
+        more = {"accumulation": 2, "loss": given if as_setting else None}
+        loss = None if as_setting else given
+        settings = little(tmp_path, **more)
+        run = Experiment(settings, model=small(), train=batches, eval=batches, loss=loss).run().run
+        steps = [event.values["train_loss"] for event in run.events(Metrics) if "train_loss" in event.values]
+        stages = [event.values["loss_nats"] for event in run.events(Evaluation)]
+        taylor = run.tensors(run.events(HeadsMeasured)[0])["taylor"]
+        told.append(([*steps, *stages, *taylor.flatten()], run.description["settings"]["loss"]))
+    assert told[0][0] == pytest.approx(told[1][0], rel=1e-4)
+    assert (told[0][1], told[1][1]) == ("next_token", None)
+
+
+def test_a_model_does_not_learn_from_itself(tmp_path):
+    given = {"model": small(), "train": unlabelled(), "eval": unlabelled()}
+    for more in ({}, {"warmup_steps": 0}, {"cycles": 0}):
+        with pytest.raises(SettingNotUsable, match="teaches a model nothing that it does not know; use next_token") as refusal:
+            Experiment(little(tmp_path, **more), loss="self_distillation", **given)
+        assert "\n" not in str(refusal.value)
+    assert not list(tmp_path.iterdir())
+    outcome = Experiment(little(tmp_path, warmup_steps=0, steps=0), loss="self_distillation", **given).run()
+    assert outcome.run.events(Operation)
+    Experiment(little(tmp_path, loss="self_distillation"), loss=lambda outputs, batch: outputs.logits.mean(), **given)
 
 
 def test_a_run_on_own_objects_is_resumed_with_them_and_not_by_name(tmp_path):
@@ -211,15 +277,25 @@ def spoilt(after: int, value=torch.nan):
 )
 def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_good_checkpoint(value, after, phase, seen, tmp_path):
     made = Experiment(little(tmp_path), model=encoder(), train=sentences(), eval=sentences(), loss=spoilt(after, value))
-    with pytest.raises(Diverged, match=f"{seen}.*; the last checkpoint holds the model from before") as stop:
+    with pytest.raises(Diverged, match=seen) as stop:
         made.run()
     assert "\n" not in str(stop.value)
+    assert str(stop.value).endswith("; the last checkpoint holds the model from before.") == (
+        phase == "warm-up"
+    )  # at first there is none
     last = [entry.event for entry in made_run(made).entries()][-1]
     assert isinstance(last, Failed)
     assert (last.phase, last.error) == (phase, "Diverged")
     assert all(each.isfinite().all() for each in made.model.parameters())
     outcome = Experiment(little(tmp_path), model=encoder(), train=sentences(), eval=sentences()).run(resume=made.folder)
     assert outcome.run.events(Finished)
+
+
+def test_a_model_that_has_no_checkpoints_is_not_promised_one(tmp_path):
+    made = on_images(little(tmp_path), model=images(kind=MyViTForImageClassification), loss=spoilt(10))
+    with pytest.raises(Diverged) as stop:
+        made.run()
+    assert "checkpoint" not in str(stop.value)
 
 
 def made_run(made: Experiment):

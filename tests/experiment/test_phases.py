@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ from neural_plasticity.record import (
     Sample,
 )
 from neural_plasticity.surgery.surgeon import Surgeon
+from neural_plasticity.training.course import Course
 from tests.experiment.runs import TEXTS, Recorder, experiment, little
+from tests.experiment.test_resume import in_step
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def test_the_phases_come_in_their_order_with_their_cycles(told):
     cycle = ["analysis", "pruning", "evaluation", "fine-tuning", "evaluation", "sample"]
     expected = [("evaluation", None), ("sample", None), ("warm-up", None), ("evaluation", None), ("sample", None)]
     expected += [(phase, number) for number in (1, 2) for phase in cycle]
-    expected += [(phase, None) for phase in ("comparison", "speed", "saving", "complete")]
+    expected += [(phase, None) for phase in ("comparison", "saving", "speed", "complete")]
     assert [(phase.phase, phase.cycle) for phase, _ in phases(events)] == expected
 
 
@@ -170,14 +173,48 @@ def test_quality_is_compared_document_by_document_with_an_interval_and_the_worst
         order = np.argsort(-differences)
         assert list(event.documents) == [TEXTS[place].name for place in order[:5] if differences[place] > 0]
     summary = outcome.run.events(Finished)[0].summary
-    assert summary["loss_difference"] == warm.values["mean_difference"]  # what the cut cost, and not what the text taught
+    for name, event in (("loss_difference", baseline), ("loss_difference_from_warm", warm)):
+        expected = [event.values[each] for each in ("mean_difference", "low", "high")]
+        assert [summary[f"{name}{bound}"] for bound in ("", "_low", "_high")] == expected
 
 
 def test_without_a_warm_up_it_is_compared_with_the_model_as_it_came(tiny, tmp_path):
     outcome = experiment(little(tmp_path, warmup_steps=0, cycles=1), tiny.tokenizer).run()
     (compared,) = outcome.run.events(Compared)
-    assert outcome.run.events(Finished)[0].summary["loss_difference"] == compared.values["mean_difference"]
+    summary = outcome.run.events(Finished)[0].summary
+    assert summary["loss_difference"] == compared.values["mean_difference"]
+    assert not [name for name in summary if "warm" in name]
     assert compared.before == "baseline"
+
+
+class NoMemory(RuntimeError):
+    """As torch says it: an error of its own, under that of Python."""
+
+
+@pytest.mark.parametrize(
+    "fault", [NoMemory("DefaultCPUAllocator: can't allocate memory"), MemoryError(), torch.OutOfMemoryError("CUDA")]
+)
+def test_a_model_too_large_to_be_timed_beside_another_is_saved_first_and_its_run_comes_to_its_end(
+    fault, tiny, tmp_path, monkeypatch
+):
+    def compare(*given, **more):
+        raise fault
+
+    monkeypatch.setattr("neural_plasticity.experiment.closing.compare_speed", compare)
+    saved: list[bool] = []
+    watching = Recorder(lambda event: isinstance(event, PhaseStarted) and event.phase == "speed" and saved.append(found(tmp_path)))
+    outcome = experiment(little(tmp_path, cycles=1, speed_tokens=8), tiny.tokenizer, watching).run()
+    assert saved == [True]
+    (finished,) = outcome.run.events(Finished)
+    assert "prefill_ratio" not in finished.summary
+    (notice,) = [event.message for event in outcome.run.events(Notice) if "speed" in event.message]
+    assert "The speed was not measured" in notice
+    assert type(fault).__name__ in notice
+    assert "set speed_tokens lower than 8" in notice
+
+
+def found(folder) -> bool:
+    return any(folder.glob("*/model/config.json"))
 
 
 def test_the_results_go_by_their_names_of_old(told):
@@ -191,6 +228,26 @@ def test_the_results_go_by_their_names_of_old(told):
     assert [each["cycle"] for each in pruned["cycles"]] == [1, 2]
     assert pruned["final_metrics"]["loss"] == outcome.run.events(Evaluation)[-1].values["loss_nats"]
     assert set(pruned["training_metrics"]) == {"warm-up", "fine-tuning 1", "fine-tuning 2"}
+
+
+def test_a_cycle_without_a_cut_leaves_the_worth_after_the_last_cut_as_it_was(tiny, tmp_path):
+    made = experiment(little(tmp_path, level=1.0, cycles=4, steps=1, warmup_steps=0), tiny.tokenizer)
+    outcome = made.run()
+    losses = {event.cycle: event.values["loss_nats"] for event in outcome.run.events(Evaluation) if event.stage == "pruned"}
+    assert list(losses) == [1, 2, 3]  # the fourth finds one head in each layer, which stays
+    found = made.pruning_results
+    assert found is not None
+    assert found["pruned_metrics"]["loss"] == losses[3]
+
+
+@pytest.mark.parametrize(("warmup_steps", "seen"), [(4, 2), (0, None)])
+def test_only_losses_of_the_warm_up_are_its_results(warmup_steps, seen, tiny, tmp_path):
+    stop = Recorder(lambda event: isinstance(event, Metrics) and event.step == 2 and "train_loss" in event.values)
+    made = experiment(little(tmp_path, warmup_steps=warmup_steps), tiny.tokenizer, stop)
+    with pytest.raises(KeyboardInterrupt):
+        made.run()
+    found = made.warmup_results
+    assert (len(found["losses"]) if found else None) == seen
 
 
 def test_the_final_model_opens_as_it_was_left(told):
@@ -233,6 +290,35 @@ def test_glances_are_told_with_and_without_patience(patience, glances, tiny, tmp
     (tuning,) = [events for phase, events in phases(entry.event for entry in outcome.run.entries()) if phase.phase == "fine-tuning"]
     assert [event.step for event in tuning if isinstance(event, Metrics) and "eval_loss" in event.values] == glances
     assert any("stopped early after 4 steps" in event.message for event in tuning if isinstance(event, Notice)) == bool(patience)
+
+
+def test_patience_does_not_end_the_warm_up(tiny, tmp_path):
+    settings = little(tmp_path, warmup_steps=8, cycles=1, steps=8, eval_every=1, learning_rate=0.1, patience=1)
+    other = [Document("other", "class Stack:\n    pass  # with, while, import, yield\n" * 4)]
+    outcome = experiment(settings, tiny.tokenizer, eval=other).run()
+    took = {
+        phase.phase: Counter(name for event in events if isinstance(event, Metrics) for name in event.values)
+        for phase, events in phases(entry.event for entry in outcome.run.entries())
+    }
+    assert (took["warm-up"]["train_loss"], took["warm-up"]["eval_loss"]) == (8, 8)
+    assert took["fine-tuning"]["train_loss"] < 8
+
+
+def test_steps_that_fp16_skipped_are_told_once_a_chapter_also_after_a_stop(tiny, tmp_path, monkeypatch):
+    usual = Course.step
+
+    def overflowing(course, batches):
+        taken = usual(course, batches)
+        return replace(taken, skipped=course.done in (1, 2, 4) and course.steps == 4)
+
+    monkeypatch.setattr(Course, "step", overflowing)
+    settings = little(tmp_path, warmup_steps=3, cycles=1)
+    made = experiment(settings, tiny.tokenizer, Recorder(in_step(6)))
+    with pytest.raises(KeyboardInterrupt):
+        made.run()
+    run = experiment(settings, tiny.tokenizer).run(resume=made.folder).run
+    (notice,) = [event.message for event in run.events(Notice)]
+    assert notice.startswith("In 3 of 4 steps the gradient overflowed")
 
 
 def test_newborn_heads_are_told_and_protected_for_a_cycle(tiny, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console as Terminal
 
-from neural_plasticity.heads import HeadId
+from neural_plasticity.heads import HeadId, HeadState
 from neural_plasticity.record import (
     Checkpoint,
     Compared,
@@ -87,11 +87,11 @@ QUALITY = {
 def test_a_comparison_of_quality_is_a_sentence():
     event = Compared(before="warm", after="fine_tuned 2", values=QUALITY, documents=("a.py", "b.py", "c.py", "d.py"))
     assert shown(event) == (
-        "fine tuned in cycle 2 against warm, document by document: the loss is 0.0123 higher (95 % between -0.0010 and +0.0256) "
-        "over 37 documents, 60% of them worse; the worst: a.py, b.py, c.py\n"
+        "fine tuned in cycle 2 against the model after its warm-up, document by document: the loss is 0.0123 higher "
+        "(95 % between -0.0010 and +0.0256) over 37 documents, 60% of them worse; the worst: a.py, b.py, c.py\n"
     )
     alone = Compared(before="baseline", after="warm", values={"documents": 1.0, "mean_difference": -0.5, "worse_share": 0.0})
-    assert shown(alone) == "warm against baseline, document by document: the loss is 0.5000 lower over 1 document\n"
+    assert shown(alone) == ("warm against the model as it came, document by document: the loss is 0.5000 lower over 1 document\n")
 
 
 def test_a_comparison_of_speed_is_a_sentence_that_doubts_where_it_should():
@@ -143,6 +143,26 @@ def test_the_map_has_a_row_for_each_layer_and_says_what_its_letters_are(terminal
             "cycle 1: fine-tuning …",
             "cycle 1: fine-tuning 1/4  loss 2.5, rate 0.0001, gradient 1  pruned 20%",
         ]
+
+
+def test_heads_that_slept_before_the_run_are_in_the_map_and_in_the_count():
+    """A signal has no number for them, as if they were not there."""
+    states = {HeadId(layer, head): HeadState.ACTIVE for layer in range(2) for head in range(4)}
+    states |= {HeadId(0, 0): HeadState.DORMANT, HeadId(0, 1): HeadState.REMOVED, HeadId(1, 3): HeadState.REVIVED}
+    screen = io.StringIO()
+    console = Console(Terminal(file=screen, width=100, _environ={}))
+    console.meet(states)
+    assert screen.getvalue() == ""
+    grid = np.array([[np.nan, np.nan, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    console.write(HeadsMeasured(signals=("entropy",)), {"entropy": grid})
+    console.write(operation("prune", (1, 0), (1, 1)))
+    console.write(operation("revive", (0, 0)))
+    console.write(PhaseStarted(phase="fine-tuning", steps=4, cycle=1))
+    console.write(Metrics(step=1, values={}))
+    lines = screen.getvalue().splitlines()
+    assert lines[2:4] == ["    0  . . o o", "    1  . . o +"]
+    assert lines[6:8] == ["    0  + . o o", "    1  . . o +"]
+    assert lines[-1] == "cycle 1: fine-tuning 1/4  pruned 38%"  # three of eight
 
 
 def plain(text: str) -> str:

@@ -10,8 +10,10 @@ import typer
 from rich.markup import escape
 
 from neural_plasticity.errors import NotARun, RecordError, SettingNotUsable
+from neural_plasticity.experiment.names import BEFORE, DIFFERENCE, FROM_WARM, WHOLE
 from neural_plasticity.record import Compared, Failed, Finished, PhaseStarted, Run, RunStarted
-from neural_plasticity.record.folder import DESCRIPTION
+from neural_plasticity.record.folder import runs_in
+from neural_plasticity.record.state import state_after
 from neural_plasticity.trackers.console import visible
 from neural_plasticity.trackers.sentences import compared
 
@@ -23,11 +25,9 @@ ROWS = (
     ("cache bytes a token", "cache_bytes_per_token", "{:,.0f}"),
 )
 SPEEDS = (("prefill, ms", "prefill_ms", "prefill"), ("decode, ms a token", "decode_ms_per_token", "decode"))
-WHOLE = "all heads"  # what the comparison of speeds calls the untouched architecture
-BEFORE = "_before"  # behind the name of a number: what it was at first
-TAKEN = ("parameter_bytes",)  # told by the number of parameters
+TOLD = ("parameter_bytes",)  # by the number of parameters
 SETTINGS, RATIOS = ("strategy", "level", "cycles"), ("prefill_ratio", "decode_ratio")
-COLUMNS = (*SETTINGS, "loss_nats_before", "loss_nats", "loss_difference", "heads", "parameters", *RATIOS)
+COLUMNS = (*SETTINGS, "loss_nats_before", "loss_nats", DIFFERENCE, FROM_WARM, "heads", "parameters", *RATIOS)
 
 
 def print_summary(run: Run, as_json: bool) -> None:
@@ -70,7 +70,7 @@ def _print_table(summary: Mapping[str, float], speeds: Mapping[str, float] | Non
 
 def _own(summary: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
     """Rows for metrics of the user's own."""
-    known = {*(name for _, name, _ in ROWS), *TAKEN}
+    known = {*(name for _, name, _ in ROWS), *TOLD}
     for name in summary:
         if f"{name}{BEFORE}" in summary and name not in known:
             yield escape(visible(name)), name, "{:.4g}"
@@ -89,9 +89,7 @@ def run_folders(folder: Path) -> list[Path]:
     """The folders of these, readable or not."""
     if not folder.is_dir():
         raise NotARun(f"{folder} is not a folder; name one that runs lie in, such as runs.")
-    if (folder / DESCRIPTION).exists():
-        return [folder]
-    found = [path.parent for path in sorted(folder.glob(f"*/{DESCRIPTION}"))]
+    found = runs_in(folder)
     if not found:
         raise NotARun(f"{folder} holds no runs; start one with `plasticity run`, or name another folder.")
     return found
@@ -138,21 +136,20 @@ def _row(folder: Path) -> dict[str, Any]:
         settings = run.description.get("settings", {})
     except RecordError as fault:
         return {"run": folder.resolve().name, "state": f"unreadable: {fault}"}
-    row: dict[str, Any] = {"run": run.name, "state": _state([entry.event for entry in entries])}
+    row: dict[str, Any] = {"run": run.name, "state": _state(run, [entry.event for entry in entries])}
     if isinstance(settings, dict) and any(isinstance(entry.event, RunStarted) and entry.event.job == "run" for entry in entries):
         row |= {name: settings.get(name) for name in ("model", "strategy", "level", "cycles", "schedule", "mode", "seed")}
     finished = [entry.event for entry in entries if isinstance(entry.event, Finished)]
     return row | (_plain(finished[-1].summary) if finished else {})
 
 
-def _state(events: Sequence[Any]) -> str:
+def _state(run: Run, events: Sequence[Any]) -> str:
     last = events[-1] if events else None
-    if isinstance(last, Finished):
-        return "finished"
     if isinstance(last, Failed):
         return f"stopped: {last.error}"
-    phases = [event for event in events if isinstance(event, PhaseStarted)]
-    return f"in {phases[-1].phase}" if phases else "begun"
+    phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
+    place = f"in {phases[-1]}" if phases else "begun"
+    return {"running": place, "stopped": f"{place}, then gone without a word"}.get(state_after(last, run), "finished")
 
 
 def _plain(values: Mapping[str, float]) -> dict[str, Any]:

@@ -1,14 +1,11 @@
 """The analysis: what every head of a model does on a text, as events."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from neural_plasticity.errors import ModelNotUsable
+from neural_plasticity.experiment.material import Batch, passages_for
 from neural_plasticity.experiment.telling import Telling, every
-from neural_plasticity.inputs.batches import batches, most_tokens, sampled, spread, windows
 from neural_plasticity.inputs.documents import Document
 from neural_plasticity.record import Finished, HeadsMeasured, Metrics, Sink
 from neural_plasticity.settings import Settings
@@ -28,11 +25,8 @@ class Analysis:
         sinks: Sequence[Sink] = (),
         name: str = "analysis",
     ) -> None:
-        if tokenizer is None:
-            raise ModelNotUsable(
-                f"{type(model).__name__} came without a tokenizer, so it cannot read a text; add one to its folder."
-            )
-        self.settings, self.model, self.tokenizer, self.documents, self.name = settings, model, tokenizer, documents, name
+        self.settings, self.model, self.name = settings, model, name
+        self._read = passages_for(model, tokenizer, documents, settings, settings.measure_tokens)
         self._telling = Telling(sinks)
 
     def run(self, record: Sink | None = None) -> Measurement:
@@ -49,14 +43,9 @@ class Analysis:
             self._telling.emit(Finished(summary={"heads": heads, "samples": found.samples}))
         return found
 
-    def _batches(self) -> Iterator[dict[str, Tensor]]:
-        """Windows of the text; with labels for models that predict tokens from those before, or write what they are given."""
-        settings = self.settings
-        length = min(settings.max_length, most_tokens(self.model) or settings.max_length)
-        documents = sampled(self.documents, settings.measure_tokens)
-        found = spread(windows(self.tokenizer, documents, length), settings.measure_tokens)
-        pad: Any = self.tokenizer.pad_token_id or 0  # masked and without a label, so any id will do
-        for _, batch in batches(found, settings.batch_size, pad):
+    def _batches(self) -> Iterator[Batch]:
+        """Passages of the text; with labels for models that predict tokens from those before, or write what they are given."""
+        for _, batch in self._read.parts():
             yield batch if self.model.can_generate() else {name: value for name, value in batch.items() if name != "labels"}
 
     def _progress(self, done: int, passes: int | None) -> None:

@@ -21,7 +21,6 @@ Held = tuple[dict[str, Any], dict[str, Tensor]]  # the state of a course that wa
 class Chapter:
     """A part of a run: after each but the last everything is saved."""
 
-    name: str
     cycle: int | None
     go: Callable[[], None]
 
@@ -35,14 +34,14 @@ class Chapters:
 
     def listed(self, stages: Sequence[Stage]) -> list[Chapter]:
         """All of them, for cycles that aim at these stages."""
-        found = [Chapter("setup", None, self._set_up)]
+        found = [Chapter(None, self._set_up)]
         if self._place.settings.warmup_steps:
-            found.append(Chapter("warm-up", None, self._warm_up))
+            found.append(Chapter(None, self._warm_up))
         for cycle, stage in enumerate(stages, 1):
-            found.append(Chapter("pruning", cycle, lambda stage=stage, cycle=cycle: self._cut(stage, cycle)))
+            found.append(Chapter(cycle, lambda stage=stage, cycle=cycle: self._cut(stage, cycle)))
             if self._place.settings.steps:
-                found.append(Chapter("fine-tuning", cycle, self._recover))
-        return [*found, Chapter("complete", None, lambda: Closing(self._place).go(self._folder))]
+                found.append(Chapter(cycle, self._recover))
+        return [*found, Chapter(None, lambda: Closing(self._place).go(self._folder))]
 
     def _set_up(self) -> None:
         model = self._place.surgeon.model

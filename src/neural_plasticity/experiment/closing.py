@@ -6,17 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_plasticity.errors import NotMeasurable, SurgeryError
+from neural_plasticity.errors import NotMeasurable, SurgeryError, said
 from neural_plasticity.experiment.checkpoints import MODEL, can_be_saved
 from neural_plasticity.experiment.evaluation import Quality
 from neural_plasticity.experiment.evidence import evidence
-from neural_plasticity.experiment.metrics import BEFORE
+from neural_plasticity.experiment.names import BEFORE, BOUNDS, DIFFERENCE, FROM_WARM, WHOLE
 from neural_plasticity.experiment.speed import Speed, compare_speed
 from neural_plasticity.experiment.workplace import Workplace
 from neural_plasticity.record import Compared, Finished
 from neural_plasticity.surgery.twin import untouched
-
-WHOLE = "all heads"  # what the comparison of speeds calls the untouched architecture
 
 
 @dataclass(frozen=True)
@@ -26,17 +24,17 @@ class Closing:
     place: Workplace
 
     def go(self, folder: Path) -> None:
-        """Compare the first stages with the last, measure the speed, save the model, and say how it all ended."""
+        """Compare the first stages with the last, save the model, measure the speed, and say how it all ended."""
         place, stages = self.place, self.place.story.stages
         last_name, last = list(stages.items())[-1]
         place.telling.begin("comparison")
         summary = dict(self._quality(stages["baseline"], last)) | dict(self._sizes())
-        for name in ("baseline", "warm"):  # the warm model's difference is that of the cut and its recovery alone
+        for name, title in (("baseline", DIFFERENCE), ("warm", FROM_WARM)):
             if name in stages and name != last_name:
-                summary |= self._compare(name, stages[name], last_name, last)
-        summary |= self._speed()
+                summary |= self._compare(name, title, last_name, last)
         if place.settings.save_model:
             self._save(folder / MODEL)
+        summary |= self._speed()  # after the model is safe: timing it needs a second one in memory
         place.telling.begin("complete")
         place.telling.emit(Finished(summary=summary))
 
@@ -55,8 +53,8 @@ class Closing:
             yield f"cache_bytes_per_token{suffix}", size.cache_bytes_per_token
         yield "steps", place.story.steps
 
-    def _compare(self, name: str, before: Quality, last_name: str, last: Quality) -> dict[str, float]:
-        place = self.place
+    def _compare(self, name: str, title: str, last_name: str, last: Quality) -> dict[str, float]:
+        place, before = self.place, self.place.story.stages[name]
         names, weights = list(place.held.names), last.document_tokens
         unit = "nats a token" if place.objective is None else "of the loss"
         found = evidence(names, before.document_losses, last.document_losses, weights, unit=unit)
@@ -70,7 +68,8 @@ class Closing:
             ),
             {"differences": np.asarray(last.document_losses - before.document_losses)},
         )
-        return {"loss_difference": found.mean_difference, "loss_difference_low": found.low, "loss_difference_high": found.high}
+        numbers = (found.mean_difference, found.low, found.high)
+        return {f"{title}{bound}": number for bound, number in zip(("", *BOUNDS), numbers, strict=True)}
 
     def _speed(self) -> dict[str, float]:
         """How much faster the model is than its own architecture with all heads, where any are physically gone."""
@@ -86,6 +85,12 @@ class Closing:
             found = self._timed().values()
         except (SurgeryError, NotMeasurable) as refusal:
             place.telling.notice(f"The speed was not measured: {refusal}")
+            return {}
+        except (RuntimeError, MemoryError) as fault:  # torch says so, too, where there is no memory for two models
+            place.telling.notice(
+                f"The speed was not measured, since timing {type(place.surgeon.model).__name__} beside itself with all heads "
+                f"failed ({said(fault)}); set speed_tokens lower than {place.settings.speed_tokens}, or free memory."
+            )
             return {}
         place.telling.emit(Compared(before=WHOLE, after="final", values=found, method="passes in turns"))
         return {name: value for name, value in found.items() if name.endswith("_ratio")}

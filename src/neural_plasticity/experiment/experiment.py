@@ -2,19 +2,20 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor
 from torch.optim import AdamW
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from neural_plasticity.anatomy.past import past_of
-from neural_plasticity.errors import ModelNotUsable, SettingNotUsable
+from neural_plasticity.errors import SettingNotUsable
 from neural_plasticity.experiment.chapters import Chapters
 from neural_plasticity.experiment.checkpoints import MODEL, Saved, can_be_saved, drop_others, write_checkpoint
 from neural_plasticity.experiment.learning import Learning
-from neural_plasticity.experiment.material import Batch, Given, Material, Passages
+from neural_plasticity.experiment.material import Batch, Given, Material, length_for, passages_for
 from neural_plasticity.experiment.metrics import metrics_of
 from neural_plasticity.experiment.outcome import Outcome
 from neural_plasticity.experiment.recording import begin_record, run_name
@@ -23,9 +24,9 @@ from neural_plasticity.experiment.resuming import taken_up
 from neural_plasticity.experiment.samples import require_writer
 from neural_plasticity.experiment.story import Story
 from neural_plasticity.experiment.telling import Telling
-from neural_plasticity.experiment.wishes import checked, recipe_of, require_possible, resolved
+from neural_plasticity.experiment.wishes import checked, learned_by, recipe_of, require_possible, resolved
 from neural_plasticity.experiment.workplace import Workplace
-from neural_plasticity.inputs.batches import most_tokens
+from neural_plasticity.heads import HeadId, HeadState
 from neural_plasticity.inputs.documents import Document
 from neural_plasticity.record import Checkpoint, Run, Sink, Writer
 from neural_plasticity.settings import Settings
@@ -42,8 +43,8 @@ class Experiment:
     """Takes one model through the phases that its settings ask for, recorded, and told to its sinks.
 
     `train` and `eval` are documents, or batches that can be read again and again; a batch is what the model takes as
-    keywords. `loss` is a function (outputs, batch) → scalar; without one it is the model's own. A run that was stopped
-    goes on with `run(resume=folder)`, given the same objects as before.
+    keywords. `loss` is a function (outputs, batch) → scalar, or the name of one; without it, what the settings name, or
+    else the model's own. A run that was stopped goes on with `run(resume=folder)`, given the same objects as before.
     """
 
     by_name = False  # whether the settings name all that is given, so that anybody can go on who has only them
@@ -56,21 +57,23 @@ class Experiment:
         train: Texts | Iterable[Batch],
         eval: Texts | Iterable[Batch],  # noqa: A002  # the name that everybody knows it by
         tokenizer: PreTrainedTokenizerBase | None = None,
-        loss: Callable[[Any, Batch], Tensor] | None = None,
+        loss: str | Callable[[Any, Batch], Tensor] | None = None,
         metrics: Mapping[str, Any] | Sequence[str] = (),
         sinks: Sequence[Sink] = (),
         name: str | None = None,
     ) -> None:
+        if isinstance(loss, str):
+            settings, loss = replace(settings, loss=loss), None
         settings = resolved(settings, model)
         self.name = name or run_name(settings)
         self.settings, self.model = settings, model
         self.folder: Path | None = None  # of the record, once there is one
-        self._stages = checked(settings)
+        self._stages = checked(settings if loss is None else replace(settings, loss=None))
         surgeon = Surgeon(model)
         on_text = _is_text(eval)
         if on_text:
             require_writer(model, tokenizer)
-        self._loss = loss
+        self._loss = loss or settings.loss
         self._place = Workplace(
             settings=settings,
             model=model,
@@ -87,9 +90,14 @@ class Experiment:
         require_possible(surgeon, settings)
 
     @property
+    def states(self) -> dict[HeadId, HeadState]:
+        """What has become of every head so far."""
+        return self._place.surgeon.states
+
+    @property
     def warmup_results(self) -> dict[str, Any] | None:
         """How the warm-up went; None where there was none yet."""
-        return warmup_results(self._place.story)
+        return warmup_results(self._place)
 
     @property
     def pruning_results(self) -> dict[str, Any] | None:
@@ -121,7 +129,7 @@ class Experiment:
             self._place.telling.cycle = chapter.cycle
             chapter.go()
             story.chapter += 1
-            story.step, story.losses, story.stopping = 0, [], None
+            story.step, story.losses, story.skipped, story.stopping = 0, [], 0, None
             if chapter is not listed[-1]:
                 plain, tensors = kept(self._place.surgeon.model, learning.optimizer)
                 self._save(writer, {"optimizer": plain}, tensors)
@@ -130,21 +138,11 @@ class Experiment:
         settings = self.settings
         if not _is_text(given):
             return Given(given, what, seed=settings.seed, batch_tokens=settings.batch_size * settings.max_length)
-        if tokenizer is None:
-            raise ModelNotUsable(
-                f"{type(self.model).__name__} came without a tokenizer, so it cannot read a text; pass tokenizer=."
-            )
-        length = min(settings.max_length, most_tokens(cast("PreTrainedModel", self.model)) or settings.max_length)
         steps = settings.warmup_steps + settings.cycles * settings.steps
-        read = max(settings.measure_tokens, steps * settings.accumulation * settings.batch_size * length)
-        return Passages(
-            tokenizer,
-            cast("Texts", given),
-            length=length,
-            tokens=settings.eval_tokens if what == "eval" else read,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-        )
+        learned = steps * settings.accumulation * settings.batch_size * length_for(self.model, settings)
+        read = max(settings.measure_tokens, learned)
+        tokens = settings.eval_tokens if what == "eval" else read
+        return passages_for(self.model, tokenizer, cast("Texts", given), settings, tokens)
 
     def _learning(self, writer: Writer, saved: Saved | None) -> Learning:
         """One optimizer for all chapters, its moments as they were saved."""
@@ -155,7 +153,7 @@ class Experiment:
             optimizer = AdamW([{"params": [model.get_parameter(name) for name in group["weights"]]} for group in groups])
             put_back(model, optimizer, saved.plain["optimizer"], saved.tensors)
         place.surgeon.attach(optimizer)
-        return Learning(place, optimizer, self._loss, lambda course: self._save(writer, *course.state()))
+        return Learning(place, optimizer, learned_by(model, self._loss), lambda course: self._save(writer, *course.state()))
 
     def _save(self, writer: Writer, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """A checkpoint, and the event that makes it the one to go on from."""
@@ -164,6 +162,7 @@ class Experiment:
             return
         name = write_checkpoint(writer.folder, place.story, place.surgeon, plain, tensors)
         place.telling.emit(Checkpoint(folder=name, step=place.story.steps, cycle=place.telling.cycle))
+        place.has_checkpoint = True
         drop_others(writer.folder, name)
 
     @contextlib.contextmanager
@@ -185,7 +184,7 @@ class Experiment:
             load_into(root, folder)
         else:  # it came with heads asleep, and only an untouched one can become another
             self.model = place.model = load(folder, next(root.parameters()).device).train(root.training)
-        place.surgeon, place.story = Surgeon(place.model), saved.story
+        place.surgeon, place.story, place.has_checkpoint = Surgeon(place.model), saved.story, True
 
 
 def _is_text(given: Any) -> bool:

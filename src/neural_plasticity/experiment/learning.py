@@ -4,15 +4,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from neural_plasticity.anatomy.sites import Anatomy
 from neural_plasticity.errors import Diverged
 from neural_plasticity.experiment.gates import follow, only_sleepers
 from neural_plasticity.experiment.wishes import recipe_of
 from neural_plasticity.experiment.workplace import Workplace
 from neural_plasticity.record import Metrics
 from neural_plasticity.training.course import Course
+from neural_plasticity.training.losses import Loss
 from neural_plasticity.training.stabilisation import Settling
 from neural_plasticity.training.stopping import EarlyStopping
 
@@ -22,7 +26,7 @@ Save = Callable[[Course], None]
 class Learning:
     """Takes a model through optimizer steps, one chapter at a time, with one optimizer for all of them."""
 
-    def __init__(self, place: Workplace, optimizer: Optimizer, loss: Callable[[Any, Any], Tensor] | None, save: Save) -> None:
+    def __init__(self, place: Workplace, optimizer: Optimizer, loss: Loss | None, save: Save) -> None:
         self.place, self.optimizer, self._loss, self._save = place, optimizer, loss, save
 
     def follow(self) -> None:
@@ -45,9 +49,9 @@ class Learning:
         `held` is the state of a course that was stopped in the middle, to go on from.
         """
         place, story = self.place, self.place.story
-        place.telling.begin(phase, steps, again=held is not None)
+        place.telling.begin(phase, steps, again=held is not None, rates=_grid(place.surgeon.anatomy, rates) if rates else None)
         settling = _settling(story.losses) if until_settled else None
-        stopping = self._stopping()
+        stopping = None if until_settled else self._stopping()  # patience is for the recovery: a warm-up has its own end
         began, before = time.monotonic(), story.durations.get(self._named(phase), 0.0)
         recipe = recipe_of(place.settings, steps)
         course = Course(
@@ -65,10 +69,11 @@ class Learning:
                     if course.done % place.settings.checkpoint_every == 0 and course.done < steps:
                         self._save(course)
         except Diverged as fault:
-            raise Diverged(f"{str(fault).removesuffix('.')}; the last checkpoint holds the model from before.") from fault
+            raise Diverged(f"{str(fault).removesuffix('.')}{place.way_back}.") from fault
         finally:
             course.close()
         story.learning[self._named(phase)] = list(story.losses)
+        self._tell_skipped(course)
 
     def _step(self, course: Course) -> None:
         place, story = self.place, self.place.story
@@ -76,6 +81,7 @@ class Learning:
         taken = course.step([place.train.at(story.steps * count + turn) for turn in range(count)])
         story.step, story.steps = course.done, story.steps + 1
         story.losses.append(taken.loss)
+        story.skipped += taken.skipped
         values = {"train_loss": taken.loss, "learning_rate": taken.learning_rate, "gradient_norm": taken.gradient_norm}
         epoch = story.steps * count / place.train.per_pass
         place.telling.emit(Metrics(step=course.done, values=values, epoch=epoch))
@@ -83,7 +89,8 @@ class Learning:
     def _is_over(self, course: Course, settling: Settling | None, stopping: EarlyStopping | None) -> bool:
         place, story = self.place, self.place.story
         if settling is not None and settling.add(story.losses[-1]):
-            place.telling.notice(f"The loss had settled after {course.done} steps, so the warm-up ended there.")
+            message = f"The loss had settled after {course.done} steps, so the warm-up ended there."
+            place.telling.notice(message, about="settled", step=course.done)
             return True
         if not place.settings.eval_every or course.done % place.settings.eval_every:
             return False
@@ -97,6 +104,14 @@ class Learning:
             place.telling.notice(f"Learning stopped early after {course.done} steps: the held-out loss got no better any more.")
         return over
 
+    def _tell_skipped(self, course: Course) -> None:
+        skipped = self.place.story.skipped
+        if skipped:
+            self.place.telling.notice(
+                f"In {skipped} of {course.done} steps the gradient overflowed {course.recipe.precision}, so nothing was learned "
+                "in them; where they are many, use bf16 or a lower learning rate."
+            )
+
     def _stopping(self) -> EarlyStopping | None:
         settings = self.place.settings
         if not settings.patience:
@@ -109,6 +124,15 @@ class Learning:
     def _named(self, phase: str) -> str:
         cycle = self.place.telling.cycle
         return phase if cycle is None else f"{phase} {cycle}"
+
+
+def _grid(anatomy: Anatomy, rates: Mapping[tuple[int, int], float]) -> dict[str, NDArray[np.float32]]:
+    """The multiplier of every head as a layers × heads grid; NaN where none is in the model."""
+    layers, heads = (1 + max(places) for places in zip(*anatomy.heads, strict=True))
+    grid = np.full((layers, heads), np.nan, dtype=np.float32)
+    for head in anatomy.heads:
+        grid[head] = rates.get(head, 1.0)
+    return {"rates": grid}
 
 
 def _settling(losses: list[float]) -> Settling:

@@ -12,17 +12,10 @@ import torch
 from torch import Tensor
 
 from neural_plasticity.errors import NotMeasurable, SettingNotUsable, said
+from neural_plasticity.experiment.names import BEFORE, TAKEN
 from neural_plasticity.inputs.batches import IGNORED
 
 Batch = Mapping[str, Any]
-
-# What an evaluation and the summary of a run tell by themselves.
-TAKEN = (
-    *("loss", "loss_nats", "perplexity", "tokens"),
-    *("heads", "parameters", "parameter_bytes", "cache_bytes_per_token", "steps"),
-    *("loss_difference", "loss_difference_low", "loss_difference_high", "prefill_ratio", "decode_ratio"),
-)
-BEFORE = "_before"  # behind the name of a number in a summary: what it was at first
 
 
 @runtime_checkable

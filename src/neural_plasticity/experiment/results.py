@@ -5,15 +5,16 @@ from typing import Any
 import numpy as np
 
 from neural_plasticity.experiment.evaluation import Quality
-from neural_plasticity.experiment.story import Story
 from neural_plasticity.experiment.workplace import Workplace
 from neural_plasticity.heads import HeadGrid
 from neural_plasticity.training.stabilisation import stabilisation
 
 
-def warmup_results(story: Story) -> dict[str, Any] | None:
-    """Losses, trend, and where they settled; None before the first step."""
-    losses = story.learning.get("warm-up") or ([] if story.learning else story.losses)
+def warmup_results(place: Workplace) -> dict[str, Any] | None:
+    """Losses, trend, and where they settled, of all of the warm-up or as far as it is; None before its first step."""
+    story = place.story
+    underway = place.settings.warmup_steps > 0 and not story.learning  # it is the first chapter that learns
+    losses = story.learning.get("warm-up", story.losses if underway else [])
     if not losses:
         return None
     return stabilisation(losses).as_results(losses, story.durations.get("warm-up", 0.0))
@@ -24,10 +25,9 @@ def pruning_results(place: Workplace) -> dict[str, Any] | None:
     story, anatomy = place.story, place.surgeon.anatomy
     if not story.cycles:
         return None
-    last = story.cycles[-1]["cycle"]
     before = story.stages.get("warm", story.stages["baseline"])
-    first_cut = next((quality for name, quality in story.stages.items() if name.startswith("pruned ")), before)
-    pruned, final = story.stages.get(f"pruned {last}", first_cut), list(story.stages.values())[-1]
+    cut = [quality for name, quality in story.stages.items() if name.startswith("pruned ")]
+    pruned, final = cut[-1] if cut else before, list(story.stages.values())[-1]
     asleep = sorted(place.asleep)
     mask = np.zeros((len(anatomy.sites), max(site.heads for site in anatomy)), dtype=bool)
     for layer, head in asleep:

@@ -45,20 +45,31 @@ def write_text(
     return str(tokenizer.decode(written[0, asked:], skip_special_tokens=True))
 
 
+def room_behind(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, prompt: str) -> int | None:
+    """How many tokens the model has positions for after the prompt, below 0 where it is too long; None where nothing bounds it."""
+    asked, room = _tokenized(model, require_writer(model, tokenizer), prompt)["input_ids"].shape[1], most_tokens(model)
+    return None if room is None else room - asked
+
+
 def _read_prompt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, tokens: int) -> Any:
-    try:
-        batch: Any = tokenizer(prompt or str(tokenizer.bos_token or ""), return_tensors="pt").to(model.device)
-    except (TypeError, UnicodeEncodeError) as fault:
-        raise SettingNotUsable(f"The prompt holds characters that are none ({said(fault)}); mend it.") from fault
-    batch.pop("token_type_ids", None)
+    batch = _tokenized(model, tokenizer, prompt)
     asked, room = batch["input_ids"].shape[1], most_tokens(model)
-    if not asked:
-        raise SettingNotUsable("The prompt is empty and the tokenizer has no beginning-of-text token; give a prompt.")
     if room is not None and asked + tokens > room:
         raise SettingNotUsable(
             f"The prompt has {asked} tokens and {tokens} more are asked for, but {type(model).__name__} takes {room} at most; "
             "shorten the prompt or ask for fewer."
         )
+    return batch
+
+
+def _tokenized(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str) -> Any:
+    try:
+        batch: Any = tokenizer(prompt or str(tokenizer.bos_token or ""), return_tensors="pt").to(model.device)
+    except (TypeError, UnicodeEncodeError) as fault:
+        raise SettingNotUsable(f"The prompt holds characters that are none ({said(fault)}); mend it.") from fault
+    batch.pop("token_type_ids", None)
+    if not batch["input_ids"].shape[1]:
+        raise SettingNotUsable("The prompt is empty and the tokenizer has no beginning-of-text token; give a prompt.")
     return batch
 
 

@@ -24,6 +24,7 @@ class Story:
     step: int = 0
     steps: int = 0  # of the optimizer, over all chapters
     losses: list[float] = field(default_factory=list[float])  # of the chapter underway
+    skipped: int = 0  # steps of it in which nothing was learned
     learning: dict[str, list[float]] = field(default_factory=dict[str, list[float]])  # the losses of chapters that are over
     durations: dict[str, float] = field(default_factory=dict[str, float])
     newborn: dict[HeadId, int] = field(default_factory=dict[HeadId, int])  # and how many more cycles each is protected
@@ -42,6 +43,7 @@ class Story:
             "step": self.step,
             "steps": self.steps,
             "losses": self.losses,
+            "skipped": self.skipped,
             "learning": self.learning,
             "durations": self.durations,
             "newborn": [[*head, cycles] for head, cycles in self.newborn.items()],

@@ -31,8 +31,8 @@ class Telling:
         for sink in self._sinks:
             sink.write(event, tensors)
 
-    def begin(self, phase: str, steps: int | None = None, *, again: bool = False) -> None:
-        """Tell that a phase begins, and how many steps it plans where that is known.
+    def begin(self, phase: str, steps: int | None = None, *, again: bool = False, rates: Arrays | None = None) -> None:
+        """Tell that a phase begins, and how many steps it plans and at what `rates` heads learn, where that is known.
 
         One that goes on after a stop is in the record already; only those who watch hear of it `again`.
         """
@@ -41,15 +41,15 @@ class Telling:
         if again:
             self._watchers(event)
         else:
-            self.emit(event)
+            self.emit(event, rates)
 
     def _watchers(self, event: Event) -> None:
         for sink in self._sinks:
             sink.write(event)
 
-    def notice(self, message: str) -> None:
-        """Tell what a reader should know."""
-        self.emit(Notice(message=message, cycle=self.cycle))
+    def notice(self, message: str, *, about: str | None = None, step: int | None = None) -> None:
+        """Tell what a reader should know; `about` is for readers that are programs."""
+        self.emit(Notice(message=message, cycle=self.cycle, about=about, step=step))
 
     @contextmanager
     def run(self, name: str, job: str, record: Sink | None, *, resumed: bool = False) -> Iterator[None]:

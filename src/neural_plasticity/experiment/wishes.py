@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor, nn
+
 from neural_plasticity.errors import SettingNotUsable, SurgeryError
 from neural_plasticity.inputs.tiny import FOLDER as TINY
 from neural_plasticity.selection.schedules import EXCHANGING, Stage, stages
@@ -12,6 +14,7 @@ from neural_plasticity.signals.base import chosen
 from neural_plasticity.signals.objectives import objective_of
 from neural_plasticity.surgery.modes import PruningMode, mode_of
 from neural_plasticity.surgery.surgeon import Surgeon
+from neural_plasticity.training.losses import Batch, Loss
 from neural_plasticity.training.recipe import Recipe
 
 TINY_RATE, USUAL_RATE = 3e-4, 5e-5  # of learning: for the embedded model, and for one that somebody else has trained
@@ -35,7 +38,7 @@ def checked(settings: Settings) -> tuple[Stage, ...]:
     growth_strategy_of(settings.growth)
     mode = mode_of(settings.mode)
     chosen(settings.signals)
-    objective_of(settings.loss)
+    _require_teaching(settings)
     recipe_of(settings, settings.steps)
     if settings.unit not in ("head", "kv_group"):
         raise SettingNotUsable(f"The setting unit is {settings.unit!r:.60}; choose head or kv_group.")
@@ -54,6 +57,30 @@ def checked(settings: Settings) -> tuple[Stage, ...]:
     if settings.schedule in EXCHANGING:
         return found
     return tuple(replace(stage, exchange=exchange if cycle else 0.0) for cycle, stage in enumerate(found))
+
+
+def _require_teaching(settings: Settings) -> None:
+    objective_of(settings.loss)
+    if settings.loss == "self_distillation" and (settings.warmup_steps or (settings.cycles and settings.steps)):
+        raise SettingNotUsable(
+            "The setting loss is 'self_distillation', by which heads are measured and which teaches a model nothing that it does "
+            "not know; use next_token, or own, or set warmup_steps=0 and steps=0 to prune without learning."
+        )
+
+
+def learned_by(model: nn.Module, loss: str | Loss | None) -> Loss | None:
+    """What a model learns by, where that is named or given: None is its own loss."""
+    if not isinstance(loss, str):
+        return loss
+    if loss == "own":
+        return None
+    objective = objective_of(loss)
+
+    def found(outputs: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        goal = objective(model, outputs, batch)
+        return goal.loss(outputs), goal.weights.sum()
+
+    return found
 
 
 def recipe_of(settings: Settings, steps: int) -> Recipe:

@@ -13,7 +13,7 @@ from neural_plasticity.errors import Diverged
 from neural_plasticity.experiment.evaluation import Evaluator, Quality
 from neural_plasticity.experiment.material import Batch, Material
 from neural_plasticity.experiment.metrics import Factory, Measures
-from neural_plasticity.experiment.samples import write_text
+from neural_plasticity.experiment.samples import room_behind, write_text
 from neural_plasticity.experiment.story import Story
 from neural_plasticity.experiment.telling import Telling
 from neural_plasticity.heads import HeadId
@@ -41,6 +41,12 @@ class Workplace:
     metrics: Mapping[str, Factory]
     telling: Telling
     story: Story
+    has_checkpoint: bool = False
+
+    @property
+    def way_back(self) -> str:
+        """The end of a sentence about a model that is no good any more: where it is as it was, if anywhere."""
+        return "; the last checkpoint holds the model from before" if self.has_checkpoint else ""
 
     def evaluate(self, stage: str, *, told: bool = True) -> Quality:
         """Judge the model on the held-out material and remember it under this stage; `told` is False for a glance."""
@@ -54,8 +60,7 @@ class Workplace:
             if not math.isfinite(loss):
                 raise Diverged(
                     f"Held-out batch {step} has a loss of {loss} at stage {staged(stage, self.telling.cycle)!r}, so the run stops; "
-                    "look at that batch and at the loss function, or learn at a smaller rate; the last checkpoint holds the model "
-                    "from before."
+                    f"look at that batch and at the loss function, or learn at a smaller rate{self.way_back}."
                 )
             if told:
                 self.telling.emit(Metrics(step=step, values={"eval_loss": loss}))
@@ -71,8 +76,17 @@ class Workplace:
         settings = self.settings
         if self.tokenizer is None or not settings.sample_tokens or not self.writes:
             return
+        room = room_behind(self.model, self.tokenizer, settings.prompt)
+        tokens = settings.sample_tokens if room is None else max(0, min(room, settings.sample_tokens))
+        if tokens < settings.sample_tokens and stage == "baseline":
+            self.telling.notice(
+                f"Samples have {tokens} tokens in place of {settings.sample_tokens}, since {type(self.model).__name__} has no "
+                f"positions for more behind the prompt{'; give a shorter one' if not tokens else ''}."
+            )
+        if not tokens:
+            return
         self.telling.begin("sample")
-        text = write_text(self.model, self.tokenizer, settings.prompt, tokens=settings.sample_tokens, seed=settings.seed)
+        text = write_text(self.model, self.tokenizer, settings.prompt, tokens=tokens, seed=settings.seed)
         self.telling.emit(Sample(prompt=settings.prompt, text=text, seed=settings.seed, stage=stage, cycle=self.telling.cycle))
 
     @property

@@ -1,6 +1,7 @@
 """The console: a progress bar on a terminal, plain lines elsewhere, results as they come."""
 
 import unicodedata
+from collections.abc import Mapping
 
 import numpy as np
 from rich.console import Console as Terminal
@@ -8,7 +9,7 @@ from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from neural_plasticity.heads import HeadId
+from neural_plasticity.heads import HeadId, HeadState
 from neural_plasticity.record import (
     Checkpoint,
     Compared,
@@ -29,6 +30,7 @@ from neural_plasticity.trackers.sentences import compared, evaluated, numbers_li
 
 THERE, GONE, BACK = "o", ".", "+"  # heads in the map
 LEGEND = {THERE: "is awake", GONE: "was pruned", BACK: "came back"}
+LETTERS = {HeadState.DORMANT: GONE, HeadState.REMOVED: GONE, HeadState.REVIVED: BACK}
 STYLES = {THERE: "", GONE: "dim", BACK: "bold"}
 PLAIN_LINES = 4  # progress lines a phase, where there is no terminal to draw a bar on
 
@@ -85,6 +87,10 @@ class Console:
                 self._line(f"stopped in phase {event.phase or 'setup'}")
             case _:
                 pass
+
+    def meet(self, states: Mapping[HeadId, HeadState]) -> None:
+        """Learn, without a word, which heads a model comes with: no number is measured of those that sleep already."""
+        self._heads.update({head: LETTERS.get(state, THERE) for head, state in states.items()})
 
     def recall(self, run: Run) -> None:
         """Learn, without a word, what became of the heads of a run up to its last checkpoint, from where it goes on."""

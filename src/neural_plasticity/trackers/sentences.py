@@ -11,6 +11,7 @@ NAMES = {  # of numbers, as they are called in a sentence
     "learning_rate": "rate",
     "gradient_norm": "gradient",
 }
+AGAINST = {"baseline": "the model as it came", "warm": "the model after its warm-up"}  # what a stage is compared with
 DONE = {"prune": "pruned", "revive": "woken"}
 SHOWN = 3  # documents by name
 
@@ -31,6 +32,10 @@ def stage_of(stage: str, cycle: int | None = None) -> str:
     if cycle is None and named and number.isdecimal():
         return f"{named.replace('_', ' ')} in cycle {number}"
     return stage.replace("_", " ") if cycle is None else f"{stage.replace('_', ' ')} in cycle {cycle}"
+
+
+def _against(event: Compared) -> str:
+    return f"{stage_of(event.after)} against {AGAINST.get(event.before, stage_of(event.before))}"
 
 
 def evaluated(event: Evaluation) -> str:
@@ -54,13 +59,13 @@ def compared(event: Compared) -> str:
         return _quality(event)
     if "prefill_ratio" in event.values:
         return _speed(event)
-    return f"{stage_of(event.after)} against {stage_of(event.before)}: {numbers_listed(event.values)}"
+    return f"{_against(event)}: {numbers_listed(event.values)}"
 
 
 def _quality(event: Compared) -> str:
     values = event.values
     difference, documents = values["mean_difference"], values["documents"]
-    told = f"{stage_of(event.after)} against {stage_of(event.before)}, document by document: the loss is "
+    told = f"{_against(event)}, document by document: the loss is "
     told += f"{abs(difference):.4f} {'higher' if difference > 0 else 'lower'}" if difference else "the same"
     if documents > 1 and "low" in values and "high" in values:
         told += f" (95 % between {values['low']:+.4f} and {values['high']:+.4f})"
