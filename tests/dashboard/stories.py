@@ -18,16 +18,17 @@ SIGNALS = ("entropy", "taylor", "magnitude")
 class Story:
     """Tells a run to its writer, one chapter after another."""
 
-    def __init__(self, writer: Writer, *, mode: str = "remove", grows: bool = False, seed: int = 0) -> None:
+    def __init__(self, writer: Writer, *, mode: str = "remove", grows: bool = False, seed: int = 0, shift: float = 0.0) -> None:
         self.writer, self.mode, self.grows, self.chance = writer, mode, grows, np.random.default_rng(seed)
+        self.shift = shift  # of all losses and speeds, so that no two runs are alike
         self.asleep: set[HeadId] = set()
 
-    def whole(self) -> None:
+    def whole(self, cycles: int = CYCLES) -> None:
         """From the first event to the last."""
         self.opening()
-        for cycle in range(1, CYCLES + 1):
+        for cycle in range(1, cycles + 1):
             self.cycle(cycle)
-        self.closing()
+        self.closing(cycles)
 
     def opening(self) -> None:
         write = self.writer.write
@@ -35,7 +36,11 @@ class Story:
         self.judge("baseline", None, 2.75)
         self.sample("baseline", None, "return the sum of a list")
         self.learn("warm-up", None, 2.7)
-        write(record.Notice(message=f"The loss had settled after {STEPS} steps, so the warm-up ended there."))
+        write(
+            record.Notice(
+                message=f"The loss had settled after {STEPS} steps, so the warm-up ended there.", about="settled", step=STEPS
+            )
+        )
         self.judge("warm", None, 2.7)
 
     def cycle(self, cycle: int) -> None:
@@ -50,13 +55,13 @@ class Story:
             self.operate("revive", cycle, [HeadId(cycle - 2, 2)], "wake", "of the first head left asleep")
         self.judge("pruned", cycle, 2.8 + cycle / 10)
         write(record.Checkpoint(folder=f"checkpoints/{cycle}", step=cycle * STEPS, cycle=cycle))
-        self.learn("fine-tuning", cycle, 2.75)
+        self.learn("fine-tuning", cycle, 2.75, self.rates if self.grows and cycle == 2 else None)
         self.judge("fine_tuned", cycle, 2.7 + cycle / 30)
         self.sample("fine_tuned", cycle, f"return a list of {cycle} sums")
         self.show("fine_tuned", cycle)
 
-    def closing(self) -> None:
-        write, last = self.writer.write, f"fine_tuned {CYCLES}"
+    def closing(self, cycles: int = CYCLES) -> None:
+        write, last = self.writer.write, f"fine_tuned {cycles}"
         differences = self.chance.normal(0.05, 0.05, len(DOCUMENTS))
         values = {"documents": 7, "mean_difference": 0.0513, "low": -0.0127, "high": 0.1153, "worse_share": 5 / 7}
         write(
@@ -64,13 +69,21 @@ class Story:
             {"differences": differences},
         )
         if self.mode == "remove":
-            speed = {"prefill_ms_before": 12.6, "prefill_ms_after": 10.1, "prefill_ratio": 1.2475, "prefill_low": 1.11}
+            speed = {"prefill_ms_before": 12.6, "prefill_ms_after": 10.1, "prefill_ratio": 1.2475 + self.shift, "prefill_low": 1.11}
             speed |= {"prefill_high": 1.31, "decode_ms_per_token_before": 4.6, "decode_ms_per_token_after": 4.5}
-            speed |= {"decode_ratio": 1.022, "decode_low": 0.97, "decode_high": 1.08, "tokens": 128, "rounds": 7, "threads": 1}
+            speed |= {
+                "decode_ratio": 1.022 + self.shift,
+                "decode_low": 0.97,
+                "decode_high": 1.08,
+                "tokens": 128,
+                "rounds": 7,
+                "threads": 1,
+            }
             write(record.Compared(before="all heads", after="final", values=speed, method="passes in turns"))
         write(record.Finished(summary={"loss_nats": 2.8, "heads": 15, "heads_before": 24, "parameters": 70_000, "steps": 48}))
 
     def judge(self, stage: str, cycle: int | None, loss: float) -> None:
+        loss += self.shift if cycle else 0.0
         self.writer.write(record.PhaseStarted(phase="evaluation", cycle=cycle, steps=2))
         self.writer.write(record.Metrics(step=1, values={"eval_loss": loss}))
         losses = self.chance.normal(loss, 0.3, len(DOCUMENTS))
@@ -79,8 +92,17 @@ class Story:
         event = record.Evaluation(stage=stage, values=values, documents=DOCUMENTS, cycle=cycle)
         self.writer.write(event, {"document_losses": losses})
 
-    def learn(self, phase: str, cycle: int | None, loss: float) -> None:
-        self.writer.write(record.PhaseStarted(phase=phase, cycle=cycle, steps=STEPS))
+    @property
+    def rates(self) -> dict[str, np.ndarray]:
+        """The multipliers of a cycle in which the head that came back learns three times as fast."""
+        grid = np.ones((LAYERS, HEADS), dtype=np.float32)
+        grid[0, 2] = 3
+        for head in self.asleep:
+            grid[head] = np.nan
+        return {"rates": grid}
+
+    def learn(self, phase: str, cycle: int | None, loss: float, rates: dict[str, np.ndarray] | None = None) -> None:
+        self.writer.write(record.PhaseStarted(phase=phase, cycle=cycle, steps=STEPS), rates)
         for step in range(1, STEPS + 1):
             values = {"train_loss": loss + float(self.chance.normal(0, 0.1)), "learning_rate": 3e-4 / step, "gradient_norm": 1.1}
             self.writer.write(record.Metrics(step=step, values=values, epoch=step / 100))
@@ -135,10 +157,11 @@ class Story:
         self.writer.write(record.Attention(heads=tuple(heads), tokens=TOKENS, stage=stage, cycle=cycle), maps)
 
 
-def description(name: str, mode: str = "remove", *, exchange: float = 0.0) -> dict[str, object]:
+def description(name: str, mode: str = "remove", *, exchange: float = 0.0, **more: object) -> dict[str, object]:
     """What a run of this name says of itself."""
     sites = [{"layer": layer, "heads": HEADS} for layer in range(LAYERS)]
     settings = {"model": "tiny", "strategy": "taylor", "mode": mode, "level": 0.375, "exchange": exchange, "newborn_rate": 3.0}
+    settings |= {"learning_rate": 3e-4, **more}
     return {"name": name, "settings": settings, "anatomy": {"model": "Small", "sites": sites}}
 
 
@@ -146,4 +169,28 @@ def told(folder: Path, *, mode: str = "remove", grows: bool = False, seed: int =
     """A whole run in this folder."""
     with Writer(folder, description(folder.name, mode, exchange=0.05 if grows else 0.0)) as writer:
         Story(writer, mode=mode, grows=grows, seed=seed).whole()
+    return folder
+
+
+HOSTILE = '"><img src=x onerror=alert(1)>, 100%\u202e'
+
+
+def crowd(root: Path, count: int = 50) -> list[Path]:
+    """Many runs of different settings and lengths: one failed, one hostile by its name, one that nothing was measured in."""
+    return [_one_of_many(root, number) for number in range(count)]
+
+
+def _one_of_many(root: Path, number: int) -> Path:
+    mode, strategy = ("remove", "mask_forward", "gate")[number % 3], ("taylor", "entropy", "fisher", "random")[number % 4]
+    folder = root / (HOSTILE if number == 7 else f"2026-11-20_1430{number:02}_tiny")
+    said = description(folder.name, mode, strategy=strategy, level=number % 5 / 10, seed=number)
+    with Writer(folder, said) as writer:
+        story = Story(writer, mode=mode, seed=number, shift=number * 37 % 50 / 250)
+        if number == 11:
+            writer.write(record.RunStarted(name=folder.name, job="run"))
+        elif number == 5:
+            story.opening()
+            writer.write(record.Failed(error="Diverged", message="The loss became NaN in step 3.", phase="warm-up"))
+        else:
+            story.whole(1 + number % CYCLES)
     return folder

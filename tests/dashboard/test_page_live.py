@@ -1,6 +1,8 @@
 """The page on a run that goes on, behind a real server: it keeps up, comes back, and notices when its past was cut away."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,6 +157,50 @@ def test_runs_that_appear_later_can_be_chosen_and_compared(underway):
         page.locator("#p-results").get_by_role("button", name="later").click()
         caught_up(page, folder / "later")
         stands(page, "ended")
+
+
+def test_a_run_whose_process_is_gone_says_so_and_how_it_goes_on(underway):
+    folder, writer = underway
+    writer.close()
+    path = folder / "now" / "run.json"
+    told_ = json.loads(path.read_text())
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path.write_text(json.dumps(told_ | {"writer": told_["writer"] | {"pid": gone.pid}}))
+    contrast = (Path(__file__).parent / "contrast.js").read_text()
+    with serving(folder) as port, visiting(f"http://127.0.0.1:{port}/") as visit:
+        page = opened(visit)
+        stands(page, "stopped without a word")
+        assert "plasticity resume goes on with it" in page.locator(".masthead").inner_text()
+        assert "goes on with it from its last checkpoint" in page.locator("#p-notices").inner_text()
+        assert page.locator(".doing progress").count() == 0  # nothing moves
+        page.goto(page.url.partition("#")[0] + "#view=compare&runs=now")
+        page.locator("#p-runs .stands.stopped", has_text="stopped without a word").wait_for()
+        grounds = set()
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate(contrast)[1] == []
+            grounds.add(page.locator(".standing").evaluate("(each) => getComputedStyle(each).color"))
+        assert len(grounds) == 2
+        with Writer(folder / "now", keep=4) as again:  # somebody resumes it
+            again.write(record.PhaseStarted(phase="fine-tuning", cycle=1, steps=3))
+            stands(page, "live")
+
+
+def test_cycles_are_played_only_where_they_are_seen(underway):
+    folder, writer = underway
+    story = Story(writer)
+    for cycle in (1, 2, 3):
+        story.cycle(cycle)
+    with serving(folder) as port, visiting(f"http://127.0.0.1:{port}/") as visit:
+        page = opened(visit, "view=analysis")
+        caught_up(page, folder / "now")
+        page.get_by_role("button", name="play the cycles").click()
+        page.locator("nav.views a").first.click()
+        visit.settle()
+        left = page.url
+        page.wait_for_timeout(1000)
+        assert page.url == left
 
 
 def test_a_stranger_without_the_token_sees_no_page(underway):

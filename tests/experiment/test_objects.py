@@ -204,16 +204,27 @@ class MyViTForImageClassification(ViTForImageClassification):
 def test_a_model_that_only_its_users_code_can_open_is_pruned_and_never_written(tmp_path):
     outcome = on_images(little(tmp_path), model=images(kind=MyViTForImageClassification)).run()
     told = [event.message for event in outcome.run.events(Notice)]
-    assert any(
-        "No checkpoints are written, since MyViTForImageClassification is no class of transformers" in message for message in told
-    )
-    assert any("The model was not saved" in message for message in told)
+    why = "MyViTForImageClassification is not a class of transformers, so nobody could open what is saved"
+    assert any(message.startswith("No checkpoints are written") and why in message for message in told)
+    assert any(message.startswith("The model was not saved") and why in message for message in told)
     assert outcome.run.events(Finished)
     assert not outcome.run.events(Checkpoint)
     stopped = on_images(little(tmp_path), Recorder(in_step(3)), model=images(kind=MyViTForImageClassification))
     with pytest.raises(KeyboardInterrupt):
         stopped.run()
     on_images(little(tmp_path), model=images(kind=MyViTForImageClassification)).run(resume=stopped.folder)  # from its beginning
+
+
+def test_a_model_that_its_config_does_not_describe_is_pruned_and_never_written(tmp_path):
+    """A class of transformers, and yet nobody could open what would be saved of it."""
+    model = images()
+    model.classifier = torch.nn.Sequential(model.classifier, torch.nn.Linear(2, 2))
+    outcome = on_images(little(tmp_path), model=model).run()
+    told = [event.message for event in outcome.run.events(Notice)]
+    assert sum("cannot be built again from its config" in message for message in told) == 2
+    assert outcome.run.events(Finished)
+    assert not outcome.run.events(Checkpoint)
+    assert not (outcome.run.folder / "model").exists()
 
 
 def test_a_compiled_model_goes_through_all_of_it(tiny, tmp_path):

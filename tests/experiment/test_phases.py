@@ -331,3 +331,12 @@ def test_newborn_heads_are_told_and_protected_for_a_cycle(tiny, tmp_path):
     assert not came_back[2] & gone[2]  # those that went just now do not come back at once
     assert len(outcome.surgeon.dormant) == round(0.4 * 8)
     assert all(isinstance(head, HeadId) for head in came_back[2])
+    learned = {event.cycle: event for event in outcome.run.events(PhaseStarted) if event.phase == "fine-tuning"}
+    assert outcome.run.tensors(learned[1]) == {}  # nobody is newborn yet, so all learn alike
+    for cycle in (2, 3):
+        rates = outcome.run.tensors(learned[cycle])["rates"]
+        asleep = set().union(*(gone[each] for each in range(1, cycle + 1))) - came_back[cycle]
+        asleep -= came_back[2] - gone[cycle]
+        for head in outcome.surgeon.anatomy.heads:
+            rate = 3 if head in came_back[cycle] else np.nan if head in asleep else 1
+            np.testing.assert_equal(rates[head], rate)

@@ -197,3 +197,10 @@ def test_maps_of_heads_that_are_not_there_are_refused():
         plasticity.attention(llama(), {"input_ids": ids(1, 4)}, layers=[0], heads=[9])
     with pytest.raises(SettingNotUsable, match="0:3"):
         plasticity.attention(llama(), {"input_ids": ids(1, 4)}, layers=[3])
+
+
+def test_what_is_no_model_is_refused_in_words():
+    with pytest.raises(SettingNotUsable, match=r"A str was given where a model goes \('gpt2'\); pass the loaded torch module"):
+        plasticity.calculate_head_gradients("gpt2", [{"input_ids": torch.ones(1, 3, dtype=torch.long)}])
+    with pytest.raises(NotDissectable, match="Identity has no parameters, so it has no heads either"):
+        plasticity.measure(torch.nn.Identity(), {"input": torch.ones(1, 3)})

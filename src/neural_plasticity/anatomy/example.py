@@ -42,7 +42,9 @@ def example_batches(model: nn.Module) -> Iterator[Batch]:
 
 def on_device_of(model: nn.Module, batch: Batch) -> Batch:
     """The batch where the model's first parameter lies, floating inputs in its dtype."""
-    weight = next(model.parameters())
+    weight = next(model.parameters(), None)
+    if weight is None:
+        raise NotDissectable(f"{type(model).__name__} has no parameters, so it has no heads either; pass a transformer.")
 
     def moved(value: Any) -> Any:
         if not isinstance(value, Tensor):

@@ -24,7 +24,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from neural_plasticity.anatomy.sites import Site
-from neural_plasticity.errors import TapSilent
+from neural_plasticity.errors import SettingNotUsable, TapSilent
 
 PREFIX = "plasticity_"
 OPERATED = "operated_"  # what the attention of a model is named by, where surgery left it uneven
@@ -58,6 +58,10 @@ def original(model: nn.Module) -> nn.Module:
 
     Hooks and taps go there: one that is added to a compiled wrapper is silently ignored.
     """
+    if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]  # the doors of the package lead here
+        raise SettingNotUsable(
+            f"A {type(model).__name__} was given where a model goes ({model!r:.60}); pass the loaded torch module."
+        )
     while True:
         inner = model._modules.get("_orig_mod") or (model._modules.get("module") if _is_parallel(model) else None)
         if inner is None:

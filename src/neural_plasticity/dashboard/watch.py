@@ -36,13 +36,15 @@ class Past:
         lines = _lines(run, self._offsets[-1], page.cursor.offset)
         if len(lines) != len(page.entries) or zlib.crc32((self._tail + b"".join(lines))[-_COVERED:]) != page.cursor.checksum:
             return False
+        made = list[bytes]()
         for entry, line in zip(page.entries, lines, strict=True):
             self._tail = (self._tail + line)[-_COVERED:]
             self._offsets.append(self._offsets[-1] + len(line))
             self._checksums.append(zlib.crc32(self._tail))
             item = item_json(run, entry)
             self._sizes.append(self._sizes[-1] + len(item) + 1)
-            self.items.append(item)  # last: who sees the item finds all the rest
+            made.append(item)
+        self.items.extend(made)  # last: who sees an item finds all the rest
         return True
 
     def cursor(self, place: int) -> Cursor:

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from neural_plasticity.experiment.checkpoints import can_be_saved
 from neural_plasticity.experiment.closing import Closing
 from neural_plasticity.experiment.learning import Learning
 from neural_plasticity.experiment.rewiring import Rewiring, told_cycle
@@ -44,11 +43,9 @@ class Chapters:
         return [*found, Chapter(None, lambda: Closing(self._place).go(self._folder))]
 
     def _set_up(self) -> None:
-        model = self._place.surgeon.model
-        if not can_be_saved(model):
+        if self._place.unsavable:
             self._place.telling.notice(
-                f"No checkpoints are written, since {type(model).__name__} is no class of transformers; if this run is stopped, a "
-                "resumed one begins anew."
+                f"No checkpoints are written, so a run that is stopped begins anew when it is resumed: {self._place.unsavable}"
             )
         self._place.evaluate("baseline")
         self._place.write_sample("baseline")

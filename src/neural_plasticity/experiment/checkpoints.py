@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import transformers
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from neural_plasticity.errors import CorruptRecord, said
 from neural_plasticity.experiment.story import Story
@@ -38,11 +37,6 @@ class Saved:
     plain: dict[str, Any]
     tensors: dict[str, Tensor]
     events: int
-
-
-def can_be_saved(model: nn.Module) -> bool:
-    """Whether a surgeon saves this model: it is of a class of transformers, which nobody's code is needed to open."""
-    return getattr(transformers, type(model).__name__, None) is type(model)
 
 
 def write_checkpoint(run: Path, story: Story, surgeon: Surgeon, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

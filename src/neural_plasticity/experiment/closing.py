@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from neural_plasticity.errors import NotMeasurable, SurgeryError, said
-from neural_plasticity.experiment.checkpoints import MODEL, can_be_saved
+from neural_plasticity.experiment.checkpoints import MODEL
 from neural_plasticity.experiment.evaluation import Quality
 from neural_plasticity.experiment.evidence import evidence
 from neural_plasticity.experiment.names import BEFORE, BOUNDS, DIFFERENCE, FROM_WARM, WHOLE
@@ -104,11 +104,8 @@ class Closing:
     def _save(self, folder: Path) -> None:
         place = self.place
         place.telling.begin("saving")
-        if not can_be_saved(place.surgeon.model):
-            place.telling.notice(
-                f"The model was not saved, since {type(place.surgeon.model).__name__} is no class of transformers, so that nobody "
-                "could open it without running its code; Outcome.model is the model."
-            )
+        if place.unsavable:
+            place.telling.notice(f"The model was not saved; Outcome.model is the model. {place.unsavable}")
             return
         place.surgeon.save(folder, bank=place.settings.save_bank)
         if place.tokenizer is not None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from neural_plasticity.anatomy.past import past_of
 from neural_plasticity.errors import SettingNotUsable
 from neural_plasticity.experiment.chapters import Chapters
-from neural_plasticity.experiment.checkpoints import MODEL, Saved, can_be_saved, drop_others, write_checkpoint
+from neural_plasticity.experiment.checkpoints import MODEL, Saved, drop_others, write_checkpoint
 from neural_plasticity.experiment.learning import Learning
 from neural_plasticity.experiment.material import Batch, Given, Material, length_for, passages_for
 from neural_plasticity.experiment.metrics import metrics_of
@@ -158,7 +158,7 @@ class Experiment:
     def _save(self, writer: Writer, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """A checkpoint, and the event that makes it the one to go on from."""
         place = self._place
-        if not can_be_saved(place.surgeon.model):
+        if place.unsavable:
             return
         name = write_checkpoint(writer.folder, place.story, place.surgeon, plain, tensors)
         place.telling.emit(Checkpoint(folder=name, step=place.story.steps, cycle=place.telling.cycle))

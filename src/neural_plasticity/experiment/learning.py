@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from neural_plasticity.anatomy.sites import Anatomy
 from neural_plasticity.errors import Diverged
 from neural_plasticity.experiment.gates import follow, only_sleepers
 from neural_plasticity.experiment.wishes import recipe_of
@@ -49,7 +48,7 @@ class Learning:
         `held` is the state of a course that was stopped in the middle, to go on from.
         """
         place, story = self.place, self.place.story
-        place.telling.begin(phase, steps, again=held is not None, rates=_grid(place.surgeon.anatomy, rates) if rates else None)
+        place.telling.begin(phase, steps, again=held is not None, rates=_grid(place, rates) if rates else None)
         settling = _settling(story.losses) if until_settled else None
         stopping = None if until_settled else self._stopping()  # patience is for the recovery: a warm-up has its own end
         began, before = time.monotonic(), story.durations.get(self._named(phase), 0.0)
@@ -126,11 +125,11 @@ class Learning:
         return phase if cycle is None else f"{phase} {cycle}"
 
 
-def _grid(anatomy: Anatomy, rates: Mapping[tuple[int, int], float]) -> dict[str, NDArray[np.float32]]:
-    """The multiplier of every head as a layers × heads grid; NaN where none is in the model."""
-    layers, heads = (1 + max(places) for places in zip(*anatomy.heads, strict=True))
+def _grid(place: Workplace, rates: Mapping[tuple[int, int], float]) -> dict[str, NDArray[np.float32]]:
+    """The multiplier of every head as a layers × heads grid; NaN where none is awake."""
+    layers, heads = (1 + max(places) for places in zip(*place.surgeon.anatomy.heads, strict=True))
     grid = np.full((layers, heads), np.nan, dtype=np.float32)
-    for head in anatomy.heads:
+    for head in place.awake:
         grid[head] = rates.get(head, 1.0)
     return {"rates": grid}
 

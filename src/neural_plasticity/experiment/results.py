@@ -6,7 +6,7 @@ import numpy as np
 
 from neural_plasticity.experiment.evaluation import Quality
 from neural_plasticity.experiment.workplace import Workplace
-from neural_plasticity.heads import HeadGrid
+from neural_plasticity.heads import HeadGrid, HeadId
 from neural_plasticity.training.stabilisation import stabilisation
 
 
@@ -32,13 +32,14 @@ def pruning_results(place: Workplace) -> dict[str, Any] | None:
     mask = np.zeros((len(anatomy.sites), max(site.heads for site in anatomy)), dtype=bool)
     for layer, head in asleep:
         mask[layer, head] = True
+    revived = {HeadId(*head) for cycle in story.cycles for head in cycle["revived"]}
     hurt = pruned.loss_nats - before.loss_nats
     return {
         "strategy": place.settings.strategy,
         "pruning_level": place.settings.level,
         "total_heads": len(anatomy.heads),
         "pruned_heads": [tuple(head) for head in asleep],
-        "revived_heads": [tuple(head) for cycle in story.cycles for head in cycle["revived"]],
+        "revived_heads": [tuple(head) for head in sorted(revived - set(asleep))],
         "pruning_mask": mask,
         "grad_norm_values": _values(story.measured.get("gradient")),
         "entropy_values": _values(story.measured.get("entropy")),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,11 @@ class Workplace:
     def way_back(self) -> str:
         """The end of a sentence about a model that is no good any more: where it is as it was, if anywhere."""
         return "; the last checkpoint holds the model from before" if self.has_checkpoint else ""
+
+    @cached_property
+    def unsavable(self) -> str:
+        """Why this model is neither kept in checkpoints nor saved in the end, in surgery's words; empty where it is."""
+        return self.surgeon.unsavable
 
     def evaluate(self, stage: str, *, told: bool = True) -> Quality:
         """Judge the model on the held-out material and remember it under this stage; `told` is False for a glance."""

@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 
 from neural_plasticity.anatomy.past import Past, past_of
 from neural_plasticity.environment.devices import choose_device, choose_dtype
-from neural_plasticity.errors import SettingNotUsable, SurgeryError, said
+from neural_plasticity.errors import PlasticityError, SettingNotUsable, SurgeryError, said
 from neural_plasticity.surgery.disk import digest, force, move, partial_of, replace, says, written
 from neural_plasticity.surgery.manifest import MANIFEST, OURS, config_from, described
 from neural_plasticity.surgery.modes import PruningMode
@@ -47,11 +47,8 @@ _REFUSAL = _bytes({"model_type": MODEL_TYPE, "open_with": "neural_plasticity.loa
 
 def save(model: nn.Module, past: Past, folder: str | Path, *, bank: bool = True) -> None:
     """A folder that `load` opens as this model; without the bank, heads whose weights are away have gone for good."""
-    _require_of_transformers(model)
-    weights, tied = _weights(model)
-    manifest = described(model, past, bank) | {"tied": tied}
-    config = config_from(manifest, cast("Any", type(model)).config_class)
-    manifest["switches"] = switches_for(model, config, past, partial(_not_openable, model))
+    manifest, weights = _told(model, past, bank)
+    tied = manifest["tied"]
     groups = {"weights": weights, "buffers": _buffers(model), "bank": _pieces(past) if bank else {}}
     plain = not _is_structured(past) and set(tied) <= set(getattr(model, "all_tied_weights_keys", {}))
     beside = _beside(manifest) if plain else {CONFIG: _REFUSAL}
@@ -66,6 +63,15 @@ def save(model: nn.Module, past: Past, folder: str | Path, *, bank: bool = True)
                 f"The model is saved to {place}, but the disk did not confirm it, or what lies beside it is not ({said(fault)}); "
                 "save again."
             ) from fault
+
+
+def refusal(model: nn.Module, past: Past) -> str:
+    """Why `save` would refuse this model wherever it is to go, in its own words; empty where it would not."""
+    try:
+        _told(model, past, bank=True)
+    except PlasticityError as fault:
+        return str(fault)
+    return ""
 
 
 def is_saved(folder: str | Path) -> bool:
@@ -110,6 +116,15 @@ def _place(folder: str | Path) -> Path:
 
 
 # --- what is written -----------------------------------------------------------------------------------------------
+
+
+def _told(model: nn.Module, past: Past, bank: bool) -> tuple[dict[str, Any], Tensors]:
+    """The manifest but for the files that it will name, and the weights; a model that nobody could open again is refused."""
+    _require_of_transformers(model)
+    weights, tied = _weights(model)
+    manifest = described(model, past, bank) | {"tied": tied}
+    config = config_from(manifest, cast("Any", type(model)).config_class)
+    return manifest | {"switches": switches_for(model, config, past, partial(_not_openable, model))}, weights
 
 
 def _weights(model: nn.Module) -> tuple[Tensors, dict[str, str]]:

@@ -31,7 +31,7 @@ from neural_plasticity.surgery.gating import masked_for_now
 from neural_plasticity.surgery.modes import PruningMode, mode_of
 from neural_plasticity.surgery.proof import Outputs, Proof
 from neural_plasticity.surgery.report import Report, report
-from neural_plasticity.surgery.saving import save
+from neural_plasticity.surgery.saving import refusal, save
 
 Heads = Iterable[tuple[int, int]]
 Done = TypeVar("Done")
@@ -130,6 +130,11 @@ class Surgeon:
     def save(self, folder: str | Path, *, bank: bool = True) -> None:
         """Save the model, and with `bank` what its sleeping heads are made of; `load` opens the folder."""
         save(self.model, self._past, folder, bank=bank)
+
+    @property
+    def unsavable(self) -> str:
+        """Why `save` would refuse the model wherever it is to go, in its words; empty where it would not."""
+        return refusal(self.model, self._past)
 
     @contextmanager
     def trial(self, heads: Heads, mode: str = PruningMode.REMOVE) -> Iterator["Surgeon"]:

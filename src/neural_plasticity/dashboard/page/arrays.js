@@ -42,8 +42,12 @@ function floatsOf(raw) {
 
 // The text behind gzip and base64, as the offline report carries what is large.
 export async function inflated(b64) {
+  return new TextDecoder().decode(await unzipped(b64));
+}
+
+export async function unzipped(b64) {
   const raw = bytesOf(b64.trim());
   if (raw === null) throw new Error("The report's compressed part is not base64; it was cut or changed, so make the report again.");
   const stream = new Blob([raw]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).text();
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }

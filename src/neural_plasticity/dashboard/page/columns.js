@@ -1,12 +1,14 @@
 // The runs of an offline report, unpacked; in a large one, arrays that come again in every cycle lie in columns.
 // dashboard/columns.py writes them and says how.
 
+import { inflated, unzipped } from "./arrays.js";
+
 const DROPPED = 11; // bits that the floats of a column do without
 
 // The runs that a feed carries inside, with all their arrays.
 export async function runsOf(feed) {
-  const runs = feed.gz ? JSON.parse(await textBehind(feed.gz)).runs : feed.runs;
-  if (feed.columns) restore(runs, await bytesBehind(feed.columns));
+  const runs = feed.gz ? JSON.parse(await inflated(feed.gz)).runs : feed.runs;
+  if (feed.columns) restore(runs, await unzipped(feed.columns));
   return runs;
 }
 
@@ -20,7 +22,8 @@ function restore(runs, bytes) {
     }
   }
   let start = 0;
-  for (const column of columns) start = column[0].type === "u1" ? restoreShades(column, bytes, start) : restoreFloats(column, bytes, start);
+  for (const column of columns)
+    start = column[0].type === "u1" ? restoreShades(column, bytes, start) : restoreFloats(column, bytes, start);
 }
 
 function lengthOf(packed) {
@@ -61,16 +64,4 @@ function restoreFloats(column, bytes, start) {
   }
   column.forEach((packed, row) => (packed.values = new Float32Array(values[row].buffer)));
   return start + 3 * count;
-}
-
-async function textBehind(b64) {
-  return new TextDecoder().decode(await bytesBehind(b64));
-}
-
-async function bytesBehind(b64) {
-  const letters = atob(b64);
-  const raw = new Uint8Array(letters.length);
-  for (let place = 0; place < raw.length; place += 1) raw[place] = letters.charCodeAt(place);
-  const stream = new Blob([raw]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
 }

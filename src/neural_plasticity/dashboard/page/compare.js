@@ -1,32 +1,37 @@
 // Runs side by side: what each was asked, what it cost, what it won.
 
+import { colouring, overCycles, tradeOff } from "./abreast.js";
 import { harmless, numberOf, told } from "./format.js";
 import { button, counted, csvButton, empty, fact, missing, panel, sortable } from "./parts.js";
 import { goTo, placeNow } from "./place.js";
-import { chart } from "./plots.js";
-import { awakeAt, headsOf, lastCycle, speedKind, speedOf, stagesAround, weighedAt } from "./reading.js";
+import { awakeAt, headsOf, speedKind, speedOf, standingOf, weighedAt } from "./reading.js";
 import { h } from "./tree.js";
-import { plainName } from "./words.js";
+import { plainName, wordOfStanding } from "./words.js";
 
 const FEWEST = 2;
 const MOST = 50;
+const ACROSS = 6; // runs that stand side by side as columns; more stand below one another
+const NONE = ","; // an address that names no run, of a report, where no address at all names every run
 
 // The names of the runs that are compared, by the address; all of an offline report where it names none.
 export function comparedNames(names, isOffline) {
-  const asked = placeNow()
-    .runs.split(",")
-    .map((name) => name.replaceAll("%2C", ",").replaceAll("%25", "%"))
-    .filter((name) => names.includes(name));
-  return (asked.length || !isOffline ? asked : names).slice(0, MOST);
+  const { runs } = placeNow();
+  const known = new Set(names);
+  const asked = runs.split(",").map((name) => name.replaceAll("%2C", ",").replaceAll("%25", "%"));
+  const found = [...new Set(asked)].filter((name) => known.has(name));
+  return (isOffline && !found.length && runs !== NONE ? names : found).slice(0, MOST);
 }
 
-// `runs` has, by name, {state, row}: what is folded of it (or null), and what the server's list says.
+// `runs` has, by name, {state, row, fault}: what is folded of it (or null), what the server's list says, why it cannot be read.
 export function compare(runs, isOffline) {
   const names = [...runs.keys()];
   const chosen = comparedNames(names, isOffline);
-  const loaded = chosen.map((name) => ({ name, ...runs.get(name) })).filter((run) => run.state);
+  const asked = chosen.map((name) => ({ name, ...runs.get(name) }));
+  const loaded = asked.filter((run) => run.state);
+  const coming = asked.some((run) => !run.state && !run.fault);
+  const drawn = coming ? loaded.slice(0, 2 ** Math.floor(Math.log2(loaded.length || 1))) : loaded; // charts are dear
   return [
-    chooser(runs, chosen),
+    chooser(runs, chosen, isOffline),
     ...(chosen.length < FEWEST
       ? [
           empty(
@@ -35,39 +40,63 @@ export function compare(runs, isOffline) {
           ),
         ]
       : [
+          awaited(asked.filter((run) => !run.state)),
           results(loaded),
-          loaded.length < chosen.length &&
-            h("p", { class: "note", key: "loading", role: "status" }, `reading ${chosen.length - loaded.length} more…`),
-          tradeOff(loaded),
-          overCycles(loaded),
+          colouring(drawn),
+          tradeOff(drawn),
+          overCycles(drawn),
           different(loaded),
         ]),
   ];
 }
 
-function chooser(runs, chosen) {
+// Runs that are chosen and not there: those that are still read, and those that cannot be.
+function awaited(runs) {
+  if (!runs.length) return null;
+  const lost = runs.filter((run) => run.fault);
+  const coming = runs.length - lost.length;
+  return h(
+    "div",
+    { class: "awaited wide", key: "awaited", role: "status" },
+    coming > 0 && h("p", { class: "note" }, `Reading ${coming} more…`),
+    lost.map((run) =>
+      h(
+        "p",
+        { class: "failed", key: run.name },
+        h("b", null, h("bdi", null, harmless(run.name, 80)), " cannot be read: "),
+        harmless(run.row?.message ?? run.fault, 400),
+        " It is tried again from time to time.",
+      ),
+    ),
+  );
+}
+
+function chooser(runs, chosen, isOffline) {
   const { filter } = placeNow();
   const wanted = filter.toLowerCase();
   const shown = [...runs].filter(
-    ([name, { row }]) =>
-      !wanted || `${name} ${row?.strategy ?? ""} ${row?.mode ?? ""} ${row?.state ?? ""}`.toLowerCase().includes(wanted),
+    ([name, run]) => !wanted || `${name} ${whatOf(run).join(" ")}`.toLowerCase().includes(wanted),
   );
   const choose = (names) =>
     goTo(
       {
-        runs: names
-          .slice(0, MOST)
-          .map((name) => name.replaceAll("%", "%25").replaceAll(",", "%2C"))
-          .join(","),
+        runs:
+          names
+            .slice(0, MOST)
+            .map((name) => name.replaceAll("%", "%25").replaceAll(",", "%2C"))
+            .join(",") || (isOffline ? NONE : ""),
       },
       { small: true },
     );
-  const toggle = (name) => choose(chosen.includes(name) ? chosen.filter((each) => each !== name) : [...chosen, name]);
+  const toggle = (name) => {
+    const now = comparedNames([...runs.keys()], isOffline); // a second press may come before the first is drawn
+    choose(now.includes(name) ? now.filter((each) => each !== name) : [...now, name]);
+  };
   const tools = [
     h("input", {
       type: "search",
       class: "filter",
-      placeholder: "filter: name, strategy or mode",
+      placeholder: "name, strategy, state…",
       "aria-label": "filter runs",
       value: filter,
       on: { input: (event) => goTo({ filter: event.target.value }, { small: true }) },
@@ -81,7 +110,7 @@ function chooser(runs, chosen) {
     h(
       "ul",
       { class: "runs", tabindex: "0", "aria-label": "runs to choose from" },
-      shown.map(([name, { row }]) =>
+      shown.map(([name, run]) =>
         h(
           "li",
           { key: name },
@@ -96,17 +125,26 @@ function chooser(runs, chosen) {
             }),
             h("bdi", null, harmless(name, 80)),
           ),
-          h(
-            "small",
-            null,
-            [row?.state, row?.strategy, row?.mode, row?.level !== undefined && `level ${told(numberOf(row.level))}`]
-              .filter(Boolean)
-              .join(" · "),
-          ),
+          h("small", null, standingShown(run), ...whatOf(run).slice(1).map((word) => ` · ${word}`)),
         ),
       ),
     ),
   );
+}
+
+// What a list says of a run besides its name: how it stands, and what was asked of it.
+function whatOf({ state, row }) {
+  const { strategy, mode, level } = row ?? state?.described.settings ?? {};
+  return [
+    wordOfStanding(standingOf(state, row)),
+    ...[strategy, mode].filter((word) => word !== undefined && word !== null).map((word) => harmless(word, 40)),
+    ...(level === undefined || level === null ? [] : [`level ${told(numberOf(level))}`]),
+  ];
+}
+
+function standingShown({ state, row }) {
+  const standing = standingOf(state, row);
+  return h("span", { class: `stands ${standing}` }, wordOfStanding(standing));
 }
 
 const COLUMNS = [
@@ -146,9 +184,11 @@ function results(runs) {
       label: "run",
       value: (run) => run.name,
       cell: (run) =>
-        button(harmless(run.name, 60), () => goTo({ run: run.name, view: "overview", cycle: "", head: "" }), { class: "link" }),
+        button(harmless(run.name, 80), () => goTo({ run: run.name, view: "overview", cycle: "", head: "" }), {
+          class: "link run-called",
+        }),
     },
-    { name: "state", label: "state", value: (run) => run.state.over ?? "running", cell: (run) => run.state.over ?? "running" },
+    { name: "state", label: "state", value: (run) => standingOf(run.state, run.row), cell: standingShown },
     {
       name: "strategy",
       label: "strategy",
@@ -194,7 +234,7 @@ function results(runs) {
     ["run", "state", "strategy", "mode", "heads awake", "heads", ...COLUMNS.map(([name]) => name), "prefill_ratio", "decode_ratio"],
     runs.map((run) => [
       run.name,
-      run.state.over ?? "running",
+      standingOf(run.state, run.row),
       settings(run).strategy,
       settings(run).mode,
       awakeAt(run.state, Infinity),
@@ -211,110 +251,16 @@ function results(runs) {
   );
 }
 
-// What quality cost: each run at its last stage, against its own baseline.
-function tradeOff(runs) {
-  const rows = runs.map((run) => {
-    const [last, first] = [valueOf(run, COLUMNS[0]), valueOf(run, COLUMNS[1])];
-    const speed = numberOf(speedOf(run.state)?.values.decode_ratio ?? speedOf(run.state)?.values.prefill_ratio);
-    return {
-      name: run.name,
-      change: last / first - 1,
-      speed: Number.isNaN(speed) && speedKind(run.state) === "masked" ? 1 : speed,
-      masked: speedKind(run.state) === "masked",
-      kept: awakeAt(run.state, Infinity) / Math.max(1, headsOf(run.state).length),
-    };
-  });
-  return chart({
-    id: "trade-off",
-    title: "Quality against speed",
-    height: 320,
-    drawn: rows.map((row) => `${row.name}${row.change}${row.speed}`).join(),
-    say: rows.map((row) => `${row.name}: perplexity ${told(row.change, "share")}, speed ${told(row.speed, "ratio")}`).join("; "),
-    note: "masked runs stand at 1×: they have no speed-up",
-    table: () => [
-      ["run", "change of perplexity", "measured speed", "heads awake"],
-      rows.map((row) => [row.name, row.change, row.speed, row.kept]),
-    ],
-    cells: () =>
-      rows.map((row) => [
-        harmless(row.name, 60),
-        told(row.change, "share"),
-        row.masked ? "no speed-up" : told(row.speed, "ratio"),
-        told(row.kept, "share"),
-      ]),
-    plot: (ink) => ({
-      traces: rows
-        .filter((row) => Number.isFinite(row.change) && Number.isFinite(row.speed))
-        .map((row, place) => ({
-          type: "scatter",
-          mode: "markers",
-          name: row.name,
-          x: [row.speed],
-          y: [100 * row.change],
-          marker: { size: 12, symbol: place % 20, color: ink.lines[place % 8], line: { width: 1, color: ink.ink } },
-        })),
-      layout: {
-        hovermode: "closest",
-        showlegend: rows.length <= 8,
-        xaxis: { title: { text: "times as fast as with all heads" }, showgrid: true },
-        yaxis: { title: { text: "perplexity, % above baseline" } },
-      },
-    }),
-  });
-}
-
-function overCycles(runs) {
-  const rows = runs
-    .flatMap((run) =>
-      Array.from({ length: lastCycle(run.state) + 1 }, (_, cycle) => {
-        const { tuned, pruned } = stagesAround(run.state, cycle);
-        const stage = cycle ? (tuned ?? pruned) : run.state.evaluations.find((each) => each.stage === "baseline");
-        return { name: run.name, cycle, perplexity: numberOf(stage?.values.perplexity), awake: awakeAt(run.state, cycle) };
-      }),
-    )
-    .filter((row) => !Number.isNaN(row.perplexity));
-  if (!rows.length) return null;
-  return chart({
-    id: "runs-over-cycles",
-    title: "Perplexity by heads awake",
-    height: 320,
-    drawn: `${rows.length} ${runs.length}`,
-    say: `${runs.length} runs over their cycles.`,
-    table: () => [
-      ["run", "cycle", "heads awake", "perplexity"],
-      rows.map((row) => [row.name, row.cycle, row.awake, row.perplexity]),
-    ],
-    plot: (ink) => ({
-      traces: runs.map((run, place) => {
-        const own = rows.filter((row) => row.name === run.name);
-        return {
-          type: "scatter",
-          mode: "lines+markers",
-          name: run.name,
-          x: own.map((row) => row.awake),
-          y: own.map((row) => row.perplexity),
-          line: { color: ink.lines[place % 8], dash: ["solid", "dash", "dot"][Math.floor(place / 8) % 3] },
-          marker: { symbol: place % 20, size: 7 },
-        };
-      }),
-      layout: {
-        hovermode: "closest",
-        showlegend: runs.length <= 8,
-        xaxis: { title: { text: "heads awake" }, autorange: "reversed", showgrid: true },
-        yaxis: { title: { text: "perplexity" } },
-      },
-    }),
-  });
-}
-
-// Settings that are not the same in all.
+// Settings that are not the same in all: few runs stand beside one another, many below, so that they can be sorted.
 function different(runs) {
-  const names = [...new Set(runs.flatMap((run) => Object.keys(run.state.described.settings ?? {})))];
-  const said = (run, name) => harmless(JSON.stringify(run.state.described.settings?.[name] ?? null), 80);
-  const rows = names.filter((name) => name !== "out" && new Set(runs.map((run) => said(run, name))).size > 1);
-  if (!rows.length)
+  const said = (run, name) => settingSaid(run.state.described.settings?.[name]);
+  const names = [...new Set(runs.flatMap((run) => Object.keys(run.state.described.settings ?? {})))].filter(
+    (name) => name !== "out" && new Set(runs.map((run) => said(run, name))).size > 1,
+  );
+  if (!names.length)
     return panel("Settings that differ", { id: "different" }, empty("None: these runs were asked for the same.", ""));
-  const columns = [
+  const caption = "settings that differ between the runs";
+  const across = [
     { name: "setting", label: "setting", sorts: false, cell: plainName },
     ...runs.map((run) => ({
       name: run.name,
@@ -323,9 +269,24 @@ function different(runs) {
       cell: (name) => h("bdi", null, said(run, name)),
     })),
   ];
+  const below = [
+    { name: "run", label: "run", value: (run) => run.name, cell: (run) => h("bdi", { class: "run-called" }, harmless(run.name, 80)) },
+    ...names.map((name) => ({
+      name,
+      label: plainName(name),
+      value: (run) => run.state.described.settings?.[name],
+      cell: (run) => h("bdi", null, said(run, name)),
+    })),
+  ];
   return panel(
     "Settings that differ",
     { id: "different", wide: true },
-    sortable("settings that differ between the runs", columns, rows, { rowKey: (name) => name }),
+    runs.length > ACROSS
+      ? sortable(caption, below, runs, { sort: placeNow().sort, rowKey: (run) => run.name })
+      : sortable(caption, across, names, { rowKey: (name) => name }),
   );
+}
+
+function settingSaid(value) {
+  return harmless(typeof value === "string" && value ? value : JSON.stringify(value ?? null), 80);
 }

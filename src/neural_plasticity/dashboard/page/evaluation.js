@@ -97,6 +97,7 @@ function perplexities(state) {
           x: points.map((each) => numberOf(each.values.perplexity)),
           text: points.map((each) => told(numberOf(each.values.perplexity))),
           textposition: "auto",
+          insidetextfont: { color: ink.ground },
           marker: { color: ink.lines[0] },
         },
       ],

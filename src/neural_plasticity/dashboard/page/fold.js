@@ -249,6 +249,8 @@ function tellOf(state, item, message) {
     time: item.time,
     cycle: item.cycle ?? null,
     phase: state.phase?.phase ?? "",
+    about: item.about ?? "",
+    step: item.step ?? null,
     message: harmless(message, 2000),
   });
 }
@@ -256,7 +258,10 @@ function tellOf(state, item, message) {
 function beginCourse(state, phase, cycle, item) {
   const last = state.courses.at(-1);
   const base = last ? last.base + last.done : 0;
-  keep(state, "courses", { phase, cycle, base, seq: item.seq, steps: item.steps ?? null, done: 0, series: blank() });
+  const rates = item.kind === "phase" ? (arraysOf(state, item, 2).rates ?? null) : null;
+  if (rates) widenLayers(state, rates.shape);
+  const unread = rates === null && typeof item.missing === "string"; // there are rates, and nobody knows which
+  keep(state, "courses", { phase, cycle, base, seq: item.seq, steps: item.steps ?? null, done: 0, series: blank(), rates, unread });
 }
 
 function learn(state, course, item) {

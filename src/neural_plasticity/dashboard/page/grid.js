@@ -18,11 +18,24 @@ export function fieldOf(name, ...indices) {
 }
 
 // A map of one signal as it was measured, with what became of each head in that cycle; without a measurement, of states alone.
-export function headMap({ id, label, state, cycle, measured = null, signal = "", range = null, scale = "viridis", unit = "" }) {
+// `says` puts a number into words where its name and unit would not do.
+export function headMap({
+  id,
+  label,
+  state,
+  cycle,
+  measured = null,
+  signal = "",
+  range = null,
+  scale = "viridis",
+  unit = "",
+  says = null,
+}) {
   const chosen = placeNow().head;
   const most = Math.max(0, ...state.layers);
   const start = focused.get(id) ?? (state.layers.length ? "0.0" : "");
-  const about = { state, cycle, measured, signal, range, scale, unit, chosen, start, most };
+  const words = says ?? ((value) => (Number.isNaN(value) ? `no ${signal}` : `${signal} ${told(value, unit)}`));
+  const about = { state, cycle, measured, signal, range, scale, words, chosen, start, most };
   return h(
     "div",
     { class: "map-frame", key: id },
@@ -63,15 +76,13 @@ export function headMap({ id, label, state, cycle, measured = null, signal = "",
 }
 
 function cellOf(about, layer, head) {
-  const { state, cycle, measured, signal, range, scale, unit, chosen, start } = about;
+  const { state, cycle, measured, signal, range, scale, words, chosen, start } = about;
   const key = `${layer}.${head}`;
   const life = lifeAt(state, [layer, head], cycle);
   const value = measured?.grids[signal] ? at(measured.grids[signal], layer, head) : NaN;
   const known = Number.isFinite(value) && range;
   const ground = known ? colourAt(shareOf(value, range), scale) : null;
-  const spoken = [`head ${key}`, measured && (Number.isNaN(value) ? `no ${signal}` : `${signal} ${told(value, unit)}`), life.state]
-    .filter(Boolean)
-    .join(", ");
+  const spoken = [`head ${key}`, measured && words(value), life.state].filter(Boolean).join(", ");
   return h(
     "td",
     {

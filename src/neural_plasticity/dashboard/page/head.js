@@ -7,6 +7,7 @@ import { fieldOf } from "./grid.js";
 import { button, csvButton, empty, fact, marker, numberFrom } from "./parts.js";
 import { goTo, placeNow } from "./place.js";
 import { chart } from "./plots.js";
+import { ratesOfHead } from "./rates.js";
 import { attentionOf, lastCycle, lifeAt, signalsOf } from "./reading.js";
 import { h } from "./tree.js";
 import { plainName, plainStage, unitOf } from "./words.js";
@@ -27,6 +28,7 @@ export function headLife(state, cycle) {
     ),
     lifeLine(state, head, cycle),
     reasons(state, head),
+    ratesOfHead(state, head),
     signalTable(state, head, cycle),
     signalCharts(state, head, key),
     attentions(state, head, key, cycle),

@@ -4,7 +4,7 @@ import { analysis } from "./analysis.js";
 import { compare, comparedNames } from "./compare.js";
 import { allCycles } from "./cycles.js";
 import { evaluation } from "./evaluation.js";
-import { emptyState, fold } from "./fold.js";
+import { emptyState } from "./fold.js";
 import { harmless, told } from "./format.js";
 import { isHead } from "./grid.js";
 import { growth } from "./growth.js";
@@ -14,10 +14,13 @@ import { counted, empty } from "./parts.js";
 import { addressOf, goTo, onMove, placeNow } from "./place.js";
 import { onChartChange, themeNow } from "./plots.js";
 import { pruning } from "./pruning.js";
+import { standingOf } from "./reading.js";
 import { cycleNow, halt, onScrub, scrubber } from "./scrub.js";
-import { describedRun, feedNow, followed, listedRuns, runsInside, wholeRun } from "./source.js";
+import { lookAt, openShelf, shelf } from "./shelf.js";
+import { feedNow } from "./source.js";
 import { h, render } from "./tree.js";
 import { recovery, warmup } from "./warmup.js";
+import { wordOfStanding } from "./words.js";
 
 const VIEWS = new Map(
   Object.entries({
@@ -33,10 +36,9 @@ const VIEWS = new Map(
   }),
 );
 const APART = 90; // milliseconds between two renderings
-const LISTED = 5000;
 const REMEMBERED = "neural-plasticity-theme";
 
-const app = { mode: "offline", runs: new Map(), shown: "", stop: null, status: "", why: "", fault: "", reading: new Set() };
+let unshowable = ""; // why nothing at all can be shown
 let asked = false;
 let rendered = 0;
 let arrived = "";
@@ -51,11 +53,11 @@ function schedule() {
 function draw() {
   asked = false;
   rendered = performance.now();
-  settle();
-  const { view, head } = placeNow();
-  const state = app.runs.get(app.shown)?.state ?? emptyState();
+  const { run, view, head } = placeNow();
+  if (lookAt(run, view === "compare" ? comparedNames([...shelf.runs.keys()], false) : [])) halt();
+  const state = shelf.runs.get(shelf.shown)?.state ?? emptyState();
   const [title] = VIEWS.get(view) ?? VIEWS.get("overview");
-  document.title = `${title} · ${harmless(state.name || app.shown || "plasticity", 80)}`;
+  document.title = `${title} · ${harmless(state.name || shelf.shown || "plasticity", 80)}`;
   const isOpen = view !== "compare" && isHead(state, head);
   render(document.getElementById("page"), [
     masthead(state),
@@ -75,8 +77,9 @@ function draw() {
 
 function main(state, view, title) {
   const [, show, scrubs] = VIEWS.get(view) ?? VIEWS.get("overview");
-  const content = app.fault ? empty("This page cannot be shown.", app.fault) : contentOf(show, state);
+  const content = unshowable ? empty("This page cannot be shown.", unshowable) : contentOf(show, state);
   const isOpen = show && isHead(state, placeNow().head);
+  if (!scrubs && !isOpen) halt();
   return h(
     "main",
     { id: "main", key: `main-${view}`, tabindex: "-1", "aria-label": title },
@@ -89,7 +92,7 @@ function main(state, view, title) {
 // One view that stumbles over a record must not take the others with it.
 function contentOf(show, state) {
   try {
-    return show ? show(state, cycleNow(state)) : compare(app.runs, app.mode === "offline");
+    return show ? show(state, cycleNow(state), standsNow(state)) : compare(shelf.runs, shelf.mode === "offline");
   } catch (fault) {
     console.error(fault);
     return empty("This view stumbled over the record.", `${fault}; the other views and the run's folder are as they were.`);
@@ -97,8 +100,8 @@ function contentOf(show, state) {
 }
 
 function masthead(state) {
-  const names = [...app.runs.keys()];
-  const shownName = harmless(state.name || app.shown, 80);
+  const names = [...shelf.runs.keys()];
+  const shownName = harmless(state.name || shelf.shown, 80);
   return h(
     "header",
     { class: "masthead", key: "masthead" },
@@ -124,11 +127,11 @@ function masthead(state) {
           h(
             "select",
             {
-              value: app.shown,
+              value: shelf.shown,
               "aria-label": "run",
               on: { change: (event) => goTo({ run: event.target.value, cycle: "", head: "", stages: "" }) },
             },
-            names.map((name) => h("option", { key: name, value: name, selected: name === app.shown }, harmless(name, 80))),
+            names.map((name) => h("option", { key: name, value: name, selected: name === shelf.shown }, harmless(name, 80))),
           ),
         )
       : h("bdi", { class: "run-name" }, shownName || "no run"),
@@ -149,6 +152,7 @@ function masthead(state) {
 function progress(state) {
   const { phase } = state;
   if (!phase || state.over) return h("span", { class: "doing", key: "doing" });
+  const isStopped = standsNow(state) === "stopped";
   const name = `${phase.phase}${phase.cycle === null ? "" : ` · cycle ${phase.cycle}`}`;
   const step =
     phase.step === null
@@ -167,8 +171,9 @@ function progress(state) {
         { class: "n", value: String(phase.steps), "data-seq": phase.seq, "data-field": "steps" },
         told(phase.steps, "count"),
       ),
-      h("progress", { max: String(phase.steps), value: phase.step ?? 0, "aria-label": name }),
+      !isStopped && h("progress", { max: String(phase.steps), value: phase.step ?? 0, "aria-label": name }),
     ],
+    isStopped && h("span", { class: "onward" }, h("code", null, "plasticity resume"), " goes on with it"),
   );
 }
 
@@ -177,19 +182,28 @@ function standing(state) {
   const [word, kind] = standingWord(state);
   return h(
     "span",
-    { class: `standing ${kind}`, key: "standing", role: "status", title: app.why || null },
+    { class: `standing ${kind}`, key: "standing", role: "status", title: shelf.why || null },
     h("i", { "aria-hidden": "true" }),
     word,
     h("span", { class: "hidden" }, ", ", counted(state.items, "events"), " events"),
   );
 }
 
+function standsNow(state) {
+  return standingOf(state, shelf.runs.get(shelf.shown)?.row);
+}
+
 function standingWord(state) {
-  const over = { finished: ["ended", "ended"], failed: ["stopped early", "failed"] }[state.over];
-  if (app.mode === "offline") return over ?? ["report of an unfinished run", "ended"];
-  if (app.status === "refused") return ["needs its token", "failed"];
-  if (app.status === "reconnecting") return ["reconnecting", "reconnecting"];
-  return over ?? { live: ["live", "live"], polling: ["live (polling)", "live"] }[app.status] ?? ["connecting", "reconnecting"];
+  const stands = standsNow(state);
+  const over = {
+    finished: ["ended", "ended"],
+    failed: ["stopped early", "failed"],
+    stopped: [wordOfStanding("stopped"), "stopped"],
+  }[stands];
+  if (shelf.mode === "offline") return over ?? ["report of an unfinished run", "ended"];
+  if (shelf.status === "refused") return ["needs its token", "failed"];
+  if (shelf.status === "reconnecting") return ["reconnecting", "reconnecting"];
+  return over ?? { live: ["live", "live"], polling: ["live (polling)", "live"] }[shelf.status] ?? ["connecting", "reconnecting"];
 }
 
 function navigation(view) {
@@ -222,7 +236,7 @@ function chooseTheme(name) {
   try {
     localStorage.setItem(REMEMBERED, name);
   } catch {
-    app.why = "This browser does not remember the theme.";
+    shelf.why = "This browser does not remember the theme.";
   }
   showTheme(name);
   schedule();
@@ -231,112 +245,6 @@ function chooseTheme(name) {
 function showTheme(name) {
   if (name === "light" || name === "dark") document.documentElement.dataset.theme = name;
   else delete document.documentElement.dataset.theme;
-}
-
-// Bring what is followed and read in line with the address.
-function settle() {
-  const { run, view } = placeNow();
-  const wanted = app.runs.has(run) ? run : app.runs.has(app.shown) ? app.shown : ([...app.runs.keys()][0] ?? "");
-  if (wanted !== app.shown || (app.mode === "live" && wanted && !app.stop)) show(wanted);
-  if (app.mode === "live" && view === "compare") for (const name of comparedNames([...app.runs.keys()], false)) readLightly(name);
-}
-
-function show(name) {
-  app.stop?.();
-  app.stop = null;
-  app.shown = name;
-  if (app.mode !== "live" || !name) return;
-  halt();
-  const run = app.runs.get(name);
-  const begin = () => {
-    run.state = emptyState(run.described ?? { name });
-  };
-  begin();
-  describedRun(name).then(
-    (described) => {
-      run.described = described;
-      Object.assign(run.state, {
-        described,
-        layers: emptyState(described).layers.length ? emptyState(described).layers : run.state.layers,
-      });
-      schedule();
-    },
-    (fault) => {
-      app.why = fault.message;
-      schedule();
-    },
-  );
-  app.status = "";
-  app.stop = followed(name, {
-    items: (items) => {
-      run.state = items.reduce(fold, run.state);
-      schedule();
-    },
-    restarted: () => {
-      begin();
-      schedule();
-    },
-    status: (status, why = "") => {
-      app.status = status;
-      app.why = why;
-      schedule();
-    },
-    corrupt: (message) => {
-      run.state.described = { ...run.state.described, corrupt: message };
-      schedule();
-    },
-  });
-}
-
-// A run that is only compared: its numbers without its maps.
-async function readLightly(name) {
-  const run = app.runs.get(name);
-  if (run.state || app.reading.has(name)) return;
-  app.reading.add(name);
-  try {
-    let state = emptyState(await describedRun(name));
-    state.light = true;
-    for await (const items of wholeRun(name)) state = items.reduce(fold, state);
-    run.state ??= state;
-  } catch (fault) {
-    app.why = fault.message;
-  } finally {
-    app.reading.delete(name);
-    schedule();
-  }
-}
-
-async function list() {
-  try {
-    for (const row of await listedRuns()) {
-      if (!app.runs.has(row.name)) app.runs.set(row.name, { state: null, row });
-      app.runs.get(row.name).row = row;
-    }
-    app.runs = new Map([...app.runs].sort(([one], [other]) => (one < other ? 1 : -1)));
-    schedule();
-  } catch (fault) {
-    app.why = fault.message; // the stream of the run tells of it too, and both are tried again
-  }
-  setTimeout(list, LISTED);
-}
-
-// Two runs of one name may come from two folders.
-function freeName(name) {
-  let free = name;
-  for (let number = 2; app.runs.has(free); number += 1) free = `${name} (${number})`;
-  return free;
-}
-
-async function begin() {
-  const feed = feedNow();
-  app.mode = feed.mode;
-  if (feed.mode === "live") {
-    for (const name of feed.runs ?? []) app.runs.set(name, { state: null, row: null });
-    list();
-  } else {
-    for (const { described, items } of await runsInside(feed))
-      app.runs.set(freeName(described.name), { state: items.reduce(fold, emptyState(described)), row: null });
-  }
 }
 
 function shortcuts(event) {
@@ -353,8 +261,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   document.documentElement.dataset.seen = themeNow();
   schedule();
 });
-begin()
+openShelf(feedNow(), schedule)
   .catch((fault) => {
-    app.fault = fault.message;
+    unshowable = fault.message;
   })
   .finally(schedule);

@@ -8,11 +8,25 @@ import { addressOf } from "./place.js";
 import { awakeAt, headsOf, lastCycle, speedKind, speedOf, weighedAt } from "./reading.js";
 import { pointsOf, smoothed } from "./series.js";
 import { h } from "./tree.js";
-import { KIND_WORDS, kindOfPhase, plainName, unitOfSize } from "./words.js";
+import { KIND_WORDS, kindOfPhase, plainName, unitOfSize, wordOfStanding } from "./words.js";
 
-export function overview(state) {
+const STOPPED = [
+  "its process is gone, and the record has no last line. ",
+  h("code", null, "plasticity resume"),
+  " goes on with it from its last checkpoint.",
+];
+
+export function overview(state, cycle, stands) {
   if (!state.items) return empty("Nothing is recorded yet.", "Phases, losses and heads appear here as soon as the run begins.");
-  return [tiles(state), timeline(state), learningCurve(state), stateNow(state), tellings(state), ending(state), settingsOf(state)];
+  return [
+    tiles(state),
+    timeline(state),
+    learningCurve(state),
+    stateNow(state),
+    tellings(state, stands),
+    ending(state),
+    settingsOf(state),
+  ];
 }
 
 function tiles(state) {
@@ -115,7 +129,7 @@ function stepsDone(state) {
 
 function nowWords(state) {
   if (state.over === "finished") return "the run is over";
-  return state.over ? "stopped early" : (state.phase?.phase ?? "");
+  return state.over ? wordOfStanding(state.over) : (state.phase?.phase ?? "");
 }
 
 function timeline(state) {
@@ -261,7 +275,7 @@ function stateNow(state) {
   );
 }
 
-function tellings(state) {
+function tellings(state, stands) {
   const answers = state.requests.map((each) => ({ ...each, message: `${each.name}: ${each.answer}` }));
   const latest = [...state.notices, ...answers].sort((one, other) => other.seq - one.seq).slice(0, 60);
   const corrupt = state.described.corrupt ? [{ message: harmless(state.described.corrupt, 2000) }] : [];
@@ -273,6 +287,7 @@ function tellings(state) {
     "Notices",
     { id: "notices" },
     state.failed && h("p", { class: "failed", role: "status" }, h("b", null, `${state.failed.error}: `), state.failed.message),
+    stands === "stopped" && h("p", { class: "stopped", role: "status" }, h("b", null, "Stopped without a word: "), STOPPED),
     told.length
       ? h(
           "ul",
@@ -286,7 +301,9 @@ function tellings(state) {
             ),
           ),
         )
-      : !state.failed && empty("Nothing to report.", "What was left out, cut short or decided stands here, with why."),
+      : !state.failed &&
+          stands !== "stopped" &&
+          empty("Nothing to report.", "What was left out, cut short or decided stands here, with why."),
   );
 }
 

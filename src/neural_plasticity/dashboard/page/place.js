@@ -11,13 +11,21 @@ const DEFAULTS = {
   filter: "",
   action: "",
   runs: "",
+  by: "",
   token: "",
 };
+const LONGEST_PART = { runs: 40000 }; // letters: fifty names of folders, as long as file systems let them be
+const USUAL_PART = 4000;
 let listener = () => {};
 
 export function placeNow() {
   const named = new URLSearchParams(location.hash.slice(1));
-  return Object.fromEntries(Object.entries(DEFAULTS).map(([name, usual]) => [name, (named.get(name) ?? usual).slice(0, 4000)]));
+  return Object.fromEntries(
+    Object.entries(DEFAULTS).map(([name, usual]) => [
+      name,
+      (named.get(name) ?? usual).slice(0, LONGEST_PART[name] ?? USUAL_PART),
+    ]),
+  );
 }
 
 // The address of the same place with some of it changed.

@@ -24,7 +24,17 @@ export function lifeAt(state, head, cycle) {
 }
 
 export function awakeAt(state, cycle) {
-  return headsOf(state).filter((head) => !ASLEEP.has(lifeAt(state, head, cycle).state)).length;
+  let awake = state.layers.reduce((sum, heads) => sum + heads, 0);
+  for (const life of state.lives.values()) if (ASLEEP.has(life.findLast((turn) => turn.cycle <= cycle)?.state)) awake -= 1;
+  return awake;
+}
+
+// How a run stands, in one word: by its own last event, else by what the server or the report knows of its process.
+export function standingOf(state, row = null) {
+  if (state?.over) return state.over;
+  const known = row?.state ?? state?.described.state;
+  if (known === "stopped" || known === "unreadable") return known;
+  return state ? "running" : (known ?? "unread");
 }
 
 // The measurement of a signal that was made in this cycle, the last one; or null.
@@ -77,10 +87,7 @@ export function speedKind(state) {
 }
 
 export function settledStep(state) {
-  const notice = state.notices.find((each) => each.phase === "warm-up" && /settled after \d+ steps/.test(each.message));
-  return notice
-    ? { seq: notice.seq, step: Number(/settled after (\d+) steps/.exec(notice.message)[1]), message: notice.message }
-    : null;
+  return state.notices.find((each) => each.about === "settled" && each.step !== null) ?? null;
 }
 
 export function attentionOf(state, head) {

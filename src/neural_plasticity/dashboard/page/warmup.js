@@ -1,9 +1,10 @@
 // The warm-up and the recoveries: how the loss went down, and whether it came to rest.
 
 import { numberOf, told } from "./format.js";
-import { derived, empty, fact, headLink, numberFrom, panel, sortable, tile } from "./parts.js";
+import { derived, empty, fact, numberFrom, panel, sortable, tile } from "./parts.js";
 import { placeNow } from "./place.js";
 import { chart } from "./plots.js";
+import { ratesPanel } from "./rates.js";
 import { settledStep, stagesAround } from "./reading.js";
 import { pointsOf, smoothed } from "./series.js";
 import { h } from "./tree.js";
@@ -238,7 +239,7 @@ export function recovery(state, cycle) {
     lossChart(course, title),
     recoveryChart(state),
     otherCharts(course),
-    ratesOf(state, course),
+    ratesPanel(state, course, course.cycle ?? 0),
     recoveryTable(state),
   ];
 }
@@ -340,24 +341,6 @@ function recoveryChart(state) {
       layout: { showlegend: false, xaxis: { type: "category" }, yaxis: { title: { text: "perplexity" }, rangemode: "tozero" } },
     }),
   });
-}
-
-// Heads that came back may learn faster than the rest: which, and how much.
-function ratesOf(state, course) {
-  const newborn = state.operations
-    .filter((each) => each.action === "revive" && each.cycle === course.cycle)
-    .flatMap((each) => each.heads);
-  const rate = state.described.settings?.newborn_rate;
-  if (!newborn.length || typeof rate !== "number") return null;
-  return panel(
-    "Learning rates by head",
-    { id: "rates", note: "from the settings: what revived heads learn at, beside all others" },
-    h(
-      "ul",
-      { class: "chips" },
-      newborn.map((head) => h("li", { key: head.join(".") }, headLink(head, "revived"), ` ${told(rate, "ratio")} the rate`)),
-    ),
-  );
 }
 
 function recoveryTable(state) {

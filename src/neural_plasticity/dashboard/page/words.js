@@ -86,3 +86,18 @@ export const KIND_WORDS = {
   grow: "regrowing",
   judge: "judging and the rest",
 };
+
+const STANDINGS = new Map(
+  Object.entries({
+    running: "running",
+    finished: "finished",
+    failed: "stopped early",
+    stopped: "stopped without a word",
+    unreadable: "cannot be read",
+    unread: "not read yet",
+  }),
+);
+
+export function wordOfStanding(standing) {
+  return STANDINGS.get(standing) ?? plainName(standing);
+}
