@@ -89,7 +89,8 @@ def test_events_come_by_pages_of_a_bounded_size(server, runs):
         if not page["more"]:
             break
     assert found == lines_of(runs / "long")
-    assert pages == -(-60 * 20_100 // watch.LONGEST)
+    least = -(-60 * 20_100 // watch.LONGEST)
+    assert least <= pages <= least + 2  # a page ends where a block that was read ends, and the last may find nothing new
     assert server(f"/api/runs/long/events?cursor={cursor}").json["items"] == []
 
 

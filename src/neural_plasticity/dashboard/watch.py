@@ -15,6 +15,7 @@ from neural_plasticity.record import Cursor, Page, Run
 from neural_plasticity.record.folder import EVENTS, read_plain
 
 INTERVAL = 0.025  # seconds between two looks at a run that is watched
+SELDOM = 1.0  # the same while nobody watches: whoever comes has it looked at first
 LINGER = 30.0  # seconds that a run stays read after its last viewer left
 BLOCK = 2**20  # bytes of a record that are read at once, so that what is read can be shown meanwhile
 LONGEST = 256 * 1024  # bytes of events in one message, unless a single event is longer
@@ -63,7 +64,7 @@ class Past:
 
 def _lines(run: Run, start: int, end: int) -> list[bytes]:
     """The lines between two places of the record, as they stand there: a cursor counts their bytes."""
-    content = read_plain(run.folder / EVENTS, start)[: end - start]
+    content = read_plain(run.folder / EVENTS, start, end - start)
     return [line + b"\n" for line in content.split(b"\n")[:-1]]
 
 
@@ -74,16 +75,19 @@ class Watch:
         self.run = run
         self.past = Past()
         self.corrupt: str | None = None
-        self.seen = False  # whether it has been read to its end once
+        self.seen = False  # whether it has been read to its end since somebody came
         self._loop, self._news = loop, asyncio.Event()
         self._viewers, self._left = 0, time.monotonic()
-        self._stopped, self._more = threading.Event(), False
+        self._stopped, self._wanted, self._more = threading.Event(), threading.Event(), False
         self._messages: dict[tuple[int, int, int], bytes] = {}
         threading.Thread(target=self._follow, daemon=True, name=f"watch {run.name}").start()
 
     @contextlib.contextmanager
     def looking(self) -> Generator[None]:
-        """Keeps the run read."""
+        """Keeps the run read; who comes first sees nothing older than that."""
+        if not self._viewers:
+            self.seen = False
+            self._wanted.set()
         self._viewers += 1
         try:
             yield
@@ -98,6 +102,7 @@ class Watch:
     def stop(self) -> None:
         """Read no more, and wake whoever waits."""
         self._stopped.set()
+        self._wanted.set()
         self.wake()
 
     async def news(self, seconds: float) -> None:
@@ -126,15 +131,17 @@ class Watch:
         cursor, told = Cursor(), (False, 0, None)
         try:
             while not self._stopped.is_set():
+                asked = not self.seen
                 cursor = self._look(cursor)
                 now = (self.seen, cursor.offset, self.corrupt)
-                if now != told:
+                if now != told or asked:
                     told = now
                     self._tell()
                 if self.idle(2):  # given up long ago, and nobody can come back to it
-                    return
+                    self._stopped.set()
                 if not self._more:
-                    self._stopped.wait(INTERVAL)
+                    self._wanted.wait(INTERVAL if self._viewers else SELDOM)
+                    self._wanted.clear()
         finally:
             if not self._stopped.is_set():
                 self.seen, self.corrupt = True, f"{self.run.name} could not be read on; start the dashboard anew."

@@ -23,6 +23,7 @@ from neural_plasticity.record.events import (
     Operation,
     PhaseStarted,
 )
+from neural_plasticity.record.folder import runs_in
 from neural_plasticity.record.run import Entry, Run
 
 LEARNING = ("warm-up", "fine-tuning")
@@ -268,8 +269,7 @@ def run_of(run: Any) -> Run:
 
 def chronicles_of(runs: Any) -> list[Chronicle]:
     """The chronicles of one run or several; a folder that holds runs stands for all of them."""
-    if isinstance(runs, (str, Path)) and not (Path(runs) / "run.json").exists():
-        inside = sorted(path.parent for path in Path(runs).glob("*/run.json"))
-        runs = inside or runs
+    if isinstance(runs, (str, Path)):
+        runs = runs_in(Path(runs)) or runs
     several = runs if isinstance(runs, Iterable) and not isinstance(runs, (str, Path)) else [runs]
     return [Chronicle.of(run) for run in cast("Iterable[Any]", several)]
