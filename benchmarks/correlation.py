@@ -29,20 +29,20 @@ from neural_plasticity.inputs.models import load_model
 from neural_plasticity.inputs.texts import load_text
 from neural_plasticity.signals.base import Needs, signals
 from neural_plasticity.signals.measure import measure
+from neural_plasticity.student import student_t
 
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # 95 %, by seeds
 TARGETS = {"taylor": 0.9}
 
 
 def rank_correlation(one: HeadGrid, other: HeadGrid) -> float:
     """Spearman's, over all heads."""
-    ranks = [pd.Series(grid.values.ravel()).rank() for grid in (one, other)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks = [pd.Series(grid.values.ravel()).rank().to_numpy() for grid in (one, other)]
+    return float(np.corrcoef(np.stack(ranks))[0, 1])
 
 
 def interval(found: Sequence[float]) -> tuple[float, float]:
     """The mean, and half the width of its 95 % interval."""
-    return mean(found), STUDENT[len(found)] * stdev(found) / len(found) ** 0.5
+    return mean(found), student_t(len(found) - 1) * stdev(found) / len(found) ** 0.5
 
 
 def correlations(options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
@@ -58,7 +58,8 @@ def correlations(options: argparse.Namespace) -> dict[str, dict[str, list[float]
     fewest, most = min(options.windows), max(options.windows)
     needed = options.held_out + options.seeds * most
     assert needed <= len(whole), f"{needed} windows are needed, and there are {len(whole)}"
-    anatomy, pad = dissect(model), int(tokenizer.pad_token_id)
+    anatomy, pad = dissect(model), tokenizer.pad_token_id
+    assert isinstance(pad, int)
     names = [name for name, each in signals().items() if not each.needs & (Needs.LESIONS | Needs.DORMANT)]
 
     def measured(first: int, count: int, asked: Sequence[str]) -> dict[str, HeadGrid]:
@@ -101,14 +102,16 @@ def shown(found: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Tab
 
 def main() -> None:
     """Print the table, or JSON."""
-    parser = argparse.ArgumentParser(description="Rank correlation of one-pass signals with ablation.")
-    parser.add_argument("--seeds", type=int, choices=STUDENT, default=5)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5, help="how many, two at least")
     parser.add_argument("--windows", type=int, nargs="+", default=[24, 48, 96], help="of each seed's draw, fewer and more")
     parser.add_argument("--length", type=int, default=256, help="tokens of a window")
     parser.add_argument("--held-out", type=int, default=128, help="windows of the draw that tells the truth")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.seeds < 2:
+        parser.error(f"--seeds is {arguments.seeds}, and an interval needs two draws or more.")
     torch.set_num_threads(arguments.threads)
     found = correlations(arguments)
     if arguments.json:

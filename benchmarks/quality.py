@@ -28,13 +28,13 @@ from neural_plasticity.inputs.texts import load_text
 from neural_plasticity.selection.pruning import plan_pruning
 from neural_plasticity.selection.strategies import strategies
 from neural_plasticity.signals.measure import measure
+from neural_plasticity.student import student_t
 from neural_plasticity.surgery.surgeon import Surgeon
 from neural_plasticity.training.course import Course
 from neural_plasticity.training.recipe import Recipe, optimizer_for
 
 LENGTH, BATCH, MEASURED, JUDGED = 128, 8, 8_192, 30_000
 RECIPE = Recipe(learning_rate=3e-4, warm_steps=5)
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # Student's, by number of values
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Bench:
     def of(cls, seed: int, steps: int, half: int | None = None) -> "Bench":
         """Everything for one seed; `half` takes one half of the held-out documents only."""
         loaded = load_model("tiny", "cpu")
+        assert loaded.tokenizer is not None
         held = load_text("stdlib", "held_out")
         chosen = held if half is None else held[half::2]
         every = load_text("stdlib", "train")
@@ -95,7 +96,9 @@ def trials(levels: Sequence[float], seeds: Sequence[int], steps: int, names: Seq
         for level in levels:
             for name in names:
                 model = copy.deepcopy(bench.model)
-                Surgeon(model).prune(plan_pruning(scores, level=level, strategy=name, seed=seed).heads)
+                surgeon = Surgeon(model)
+                plan = plan_pruning(scores, level=level, strategy=name, seed=seed, heads=surgeon.anatomy.heads)
+                surgeon.prune(plan.heads)
                 cut = bench.loss(model)
                 bench.learn(model, steps)
                 found = {"strategy": name, "level": level, "seed": seed, "cut": cut - base, "recovered": bench.loss(model) - tuned}
@@ -108,12 +111,12 @@ def interval(values: Sequence[float]) -> str:
     """The mean and half the width of its 95 % interval."""
     if len(values) < 2:
         return f"{values[0]:.4f}"
-    half = T95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    half = student_t(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return f"{statistics.mean(values):.4f} ± {half:.4f}"
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--levels", nargs="+", type=float, default=[0.25, 0.5, 0.75])
     arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     arguments.add_argument("--steps", type=int, default=40)

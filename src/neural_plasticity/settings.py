@@ -69,7 +69,7 @@ class Settings:
     newborn_rate: float = 1.0
 
     # how it learns
-    warmup_steps: int = 100
+    warmup_steps: int = 150
     steps: int = 100
     learning_rate: float | None = None
     weight_decay: float = 0.01

@@ -61,7 +61,8 @@ def test_of_several_seeds_the_mean_and_its_interval_are_drawn():
     }
     axes = plot_strategy_comparison(table).axes[0]
     assert bars(axes, "pruned") == [710]
-    half = 4.303 * statistics.stdev(pruned) / 3**0.5
+    student = 0.95 * (2 / (1 - 0.95**2)) ** 0.5  # of three numbers, in closed form
+    half = student * statistics.stdev(pruned) / 3**0.5
     assert segments(axes) == [pytest.approx((710 - half, 710 + half))]
     assert axes.get_ylim()[1] > 710 + half
 

@@ -54,6 +54,7 @@ def test_importing_the_package_loads_nothing_heavy():
         "dashboard.server",
         "dashboard.standing",
         "plugins",
+        "student",
     ],
 )
 def test_rooms_that_show_do_not_load_torch_by_any_way(room):

@@ -38,7 +38,7 @@ def run(
     exchange: Annotated[
         float, typer.Option(help="The share of heads that is pruned more and woken again in each later cycle.")
     ] = 0.0,
-    warmup_steps: Annotated[int, typer.Option(help="Steps before the first cut at most; fewer where the loss settles.")] = 100,
+    warmup_steps: Annotated[int, typer.Option(help="Steps before the first cut at most; fewer where the loss settles.")] = 150,
     steps: Annotated[int, typer.Option(help="Steps of recovery after each cut.")] = 100,
     learning_rate: Annotated[float | None, typer.Option(help="3e-4 for tiny and 5e-5 for others if not given.")] = None,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,

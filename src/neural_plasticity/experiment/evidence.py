@@ -7,14 +7,13 @@ and harms a few, which is just where the usual interval promises too much.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neural_plasticity.errors import NotMeasurable, SettingNotUsable
+from neural_plasticity.student import student_t
 
-CONFIDENCE = 0.95
 METHOD = "paired differences; Student's t and Hall's t for skewed numbers, whichever reaches further"
 ALONE = "one document, which has no interval"
 
@@ -159,15 +158,3 @@ def _unbent(bent: float, bend: float) -> float:
     """The t that t + b t² / 3 + b² t³ / 27 + b / 6 bends to this."""
     straight = bent - bend / 6
     return straight if abs(bend) < 1e-6 else 3 / bend * (float(np.cbrt(1 + bend * straight)) - 1)
-
-
-@cache
-def student_t(freedom: int) -> float:
-    """How far t lies from 0 at most in 95 % of cases.
-
-    With t = √ν tan θ its density is in proportion to cosᵛ⁻¹ θ, which is smooth and within bounds.
-    """
-    angles = np.linspace(0, min(math.pi / 2, 12 / math.sqrt(freedom)), 20001)
-    density = np.exp((freedom - 1) * np.log(np.cos(angles)))
-    shares = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return math.sqrt(freedom) * math.tan(float(np.interp(CONFIDENCE * shares[-1], shares, angles)))

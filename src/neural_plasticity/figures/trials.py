@@ -10,11 +10,9 @@ import numpy as np
 from neural_plasticity.errors import SettingNotUsable
 from neural_plasticity.figures.coerce import series_of
 from neural_plasticity.figures.history import rows_of
+from neural_plasticity.student import student_t
 
 STAGES = ("baseline", "pruned", "fine_tuned")
-
-# Two-sided quantiles of Student's t for 95 %, by degrees of freedom; beyond them the normal distribution is near enough.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +146,7 @@ def mean_and_interval(values: Iterable[float]) -> tuple[float, float, float]:
         return mean, mean, mean
     freedom = len(known) - 1
     spread = sqrt(sum((value - mean) ** 2 for value in known) / freedom / len(known))
-    half = (_T[freedom - 1] if freedom <= len(_T) else 1.96 + 2.5 / freedom) * spread
+    half = student_t(freedom) * spread
     return mean, mean - half, mean + half
 
 
