@@ -201,6 +201,13 @@ def test_what_no_browser_sends_is_refused(shared, request_):
     assert shared("/api/runs").status == 200
 
 
+@pytest.mark.parametrize("long", [b"GET /page/" + b"x" * 20_000, b"GET /api/runs HTTP/1.1\r\nX: " + b"x" * 20_000])
+def test_a_head_that_is_too_long_is_told_so_also_where_it_came_in_one_piece(shared, long):
+    end = b"\r\n" if b"\r\n" in long else b" HTTP/1.1\r\n"
+    answer = shared.raw(long + end + b"Host: localhost\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n\r\n", seconds=1)
+    assert status(answer) in (400, 414)
+
+
 def test_who_never_gets_to_the_end_of_a_request_is_hung_up_on(server, monkeypatch):
     monkeypatch.setattr(serving, "HEAD_SECONDS", 0.3)
     began = time.monotonic()

@@ -180,8 +180,8 @@ def test_what_is_read_of_a_long_run_comes_before_all_of_it_is_read(server, runs,
         read, passed = Run.read, threading.Semaphore(3)
 
         def slowly(run, cursor=None, most=None):
-            if most is not None:
-                assert passed.acquire(timeout=10)
+            if most is not None and run.folder == runs / "long":
+                assert passed.acquire(timeout=30)
             return read(run, cursor, most)
 
         monkeypatch.setattr(Run, "read", slowly)
@@ -214,6 +214,24 @@ def test_a_run_whose_process_is_gone_has_stopped(server, runs):
         wait_for(lambda: state_of(server, "gone") == "running")
         writer.describe(writer={"pid": gone(), "host": platform.node()})
         wait_for(lambda: state_of(server, "gone") == "stopped")
+
+
+def test_a_run_that_cannot_be_read_on_stays_so_until_it_is_mended(server, runs):
+    """And what is known of it stays."""
+    path = runs / "first" / "events.jsonl"
+    wait_for(lambda: state_of(server, "first") == "failed")
+    sound = path.read_bytes()
+    path.write_bytes(sound + b"{\n")
+    wait_for(lambda: state_of(server, "first") == "unreadable")
+    seen = set()
+    for _ in range(30):
+        seen.add(state_of(server, "first"))
+        time.sleep(0.05)
+    assert seen == {"unreadable"}
+    (row,) = [row for row in server("/api/runs").json if row["name"] == "first"]
+    assert row["level"] == 0.5
+    path.write_bytes(sound)
+    wait_for(lambda: state_of(server, "first") == "failed")
 
 
 def gone():

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,25 @@ def test_a_run_whose_process_was_killed_has_stopped_until_it_goes_on(tmp_path):
     assert state_after(Finished(), run) == "finished"
     with Writer(run.folder):
         assert state_after(STEP, run) == "running"
+
+
+def test_a_number_that_another_process_has_by_now_is_not_the_writers(tmp_path):
+    with Writer(tmp_path / "run", {}) as writer:
+        run = Run(writer.folder)
+        mine = run.description["writer"]
+        if mine["began"] is None:
+            pytest.skip("this system does not tell when a process began")
+        writer.describe(writer=mine | {"began": mine["began"] - 1})
+        assert state_after(STEP, run) == "stopped"
+        writer.describe(writer={name: mine[name] for name in ("pid", "host")})  # as earlier versions wrote it
+        assert state_after(STEP, run) == "running"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="what has ended and is not reaped is told by /proc")
+def test_a_writer_that_has_ended_and_was_not_reaped_is_gone(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", WRITE_AND_DIE, tmp_path / "run"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert state_after(STEP, Run(tmp_path / "run")) == "stopped"
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,8 @@ class Answers:
         watch = self._watch(request)
         if watch is None:
             return _no_run()
-        with watch.looking():
-            past, start, restarted = await self._place(watch, request.query_params.get("cursor"))
+        with watch.looking() as look:
+            past, start, restarted = await self._place(watch, look, request.query_params.get("cursor"))
             deadline = time.monotonic() + _seconds(request.query_params.get("wait"))
             while not restarted and watch.past is past and start >= len(past.items) and not self._closing:
                 left = deadline - time.monotonic() if watch.seen else PATIENCE
@@ -119,13 +119,13 @@ class Answers:
         return StreamingResponse(self._told(watch, cursor), media_type="text/event-stream")
 
     async def _told(self, watch: Watch, cursor: str | None) -> AsyncIterator[bytes]:
-        with watch.looking():
+        with watch.looking() as look:
             yield b"retry: 1000\n\n"
-            past, start, restarted = await self._place(watch, cursor)
+            past, start, restarted = await self._place(watch, look, cursor)
             corrupt = None
             while not self._closing:
                 if restarted or watch.past is not past:
-                    past, start, restarted = watch.past, 0, False
+                    past, start, restarted, corrupt = watch.past, 0, False, None
                     yield b"id: %s\nevent: restarted\ndata: {}\n\n" % str(Cursor()).encode()
                 elif start < len(past.items):
                     end = past.stretch(start)
@@ -140,11 +140,11 @@ class Answers:
                     if time.monotonic() - waited >= PATIENCE:
                         yield b": still here\n\n"
 
-    async def _place(self, watch: Watch, text: str | None) -> tuple[Past, int, bool]:
+    async def _place(self, watch: Watch, look: int, text: str | None) -> tuple[Past, int, bool]:
         """The past, the place in it that a cursor means, and whether the reader has to begin anew."""
         cursor = _cursor(text)
         needed = max(1, cursor.seq) if cursor is not None else 1
-        while not watch.seen and len(watch.past.items) < needed and not self._closing:
+        while (watch.looks < look or (not watch.seen and len(watch.past.items) < needed)) and not self._closing:
             await watch.news(PATIENCE)
         place = watch.past.place(cursor) if cursor is not None else None
         return watch.past, place or 0, place is None

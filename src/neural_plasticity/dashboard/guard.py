@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neural_plasticity.dashboard import policy
 
+LONGEST_HEAD = 16 * 1024  # bytes of address and headers
 LONGEST_QUERY = 2048
 ANYWHERE = ("0.0.0.0", "::", "")
 
@@ -52,8 +53,8 @@ class Guard:
         body = [value for name, value in scope["headers"] if name == b"content-length"]
         if any(value.strip() != b"0" for value in body) or _header(scope, b"transfer-encoding"):
             return PlainTextResponse("A request here carries no content.", 413, {"Connection": "close"})
-        if len(scope["query_string"]) > LONGEST_QUERY:
-            return PlainTextResponse("The query is too long.", 414)
+        if len(scope["query_string"]) > LONGEST_QUERY or _length(scope) > LONGEST_HEAD:
+            return PlainTextResponse("The request is too long.", 414)
         host = _header(scope, b"host")
         if not self._is_ours(host):
             return PlainTextResponse("This server does not go by that name; open the link that it printed.", 421)
@@ -94,6 +95,10 @@ class Guard:
             return ipaddress.ip_address(name).is_loopback or self._host in ANYWHERE or name == self._host
         except ValueError:  # a name
             return name in ("localhost", self._host.lower()) or (self._host in ANYWHERE and name == socket.gethostname().lower())
+
+
+def _length(scope: Scope) -> int:
+    return len(scope.get("raw_path") or b"") + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def _header(scope: Scope, name: bytes) -> str:

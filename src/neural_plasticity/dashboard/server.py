@@ -17,14 +17,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from neural_plasticity.dashboard.answers import Answers
 from neural_plasticity.dashboard.assembly import PAGE, plotly_gzipped
-from neural_plasticity.dashboard.guard import ANYWHERE, Guard
+from neural_plasticity.dashboard.guard import ANYWHERE, LONGEST_HEAD, Guard
 from neural_plasticity.dashboard.shelf import Shelf
 from neural_plasticity.errors import SettingNotUsable, said
 
 PORT = 8765
 TRIED = 20  # ports from there on, while they are taken
 HEAD_SECONDS = 10.0  # within which a request's head has to be there
-HEAD_BYTES = 16 * 1024
 MOST_CONNECTIONS = 500
 
 
@@ -102,7 +101,7 @@ def server_of(shelf: Shelf, place: Place, *, started: Callable[[], Any] = lambda
         proxy_headers=False,
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=0,
-        h11_max_incomplete_event_size=HEAD_BYTES,
+        h11_max_incomplete_event_size=LONGEST_HEAD,
     )
     return _Server(config, answers, started)
 

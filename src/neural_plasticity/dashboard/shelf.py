@@ -80,6 +80,7 @@ class Row:
         self._name, self._path = name, path
         self._cursor = Cursor()
         self._last: Event | None = None
+        self._known: dict[str, Any] = {}
         self._row: dict[str, Any] = {"name": name, "state": "unread"}
 
     def told(self) -> dict[str, Any]:
@@ -87,23 +88,23 @@ class Row:
         return self._row
 
     def look(self) -> None:
-        """Read what is new in the run."""
+        """Read what is new in the run; one that cannot be read on is looked at from there until it can."""
         try:
             run = Run(self._path)
             page = run.read(self._cursor)
             settings = run.description.get("settings")
         except (RecordError, OSError) as fault:
             message = str(fault).replace(str(self._path), self._name)
-            self._row = {"name": self._name, "state": "unreadable", "message": message}
-            self._cursor, self._last = Cursor(), None
+            self._row = self._known | {"name": self._name, "state": "unreadable", "message": message}
             return
-        row = {} if page.restarted or self._row["state"] in ("unread", "unreadable") else dict(self._row)
-        row |= {"name": self._name}
+        if page.restarted:
+            self._known, self._last = {}, None
+        if page.entries:
+            self._last = page.entries[-1].event
         if isinstance(settings, dict):
-            row |= {name: settings[name] for name in TOLD if name in settings}
-        if page.entries or page.restarted:
-            self._last = page.entries[-1].event if page.entries else None
-        self._row = _folded(row, page) | {"state": state_after(self._last, run)}
+            self._known |= {name: settings[name] for name in TOLD if name in settings}
+        self._known = _folded(self._known, page)
+        self._row = self._known | {"name": self._name, "state": state_after(self._last, run)}
         self._cursor = page.cursor
 
 

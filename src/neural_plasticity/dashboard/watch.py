@@ -75,7 +75,8 @@ class Watch:
         self.run = run
         self.past = Past()
         self.corrupt: str | None = None
-        self.seen = False  # whether it has been read to its end since somebody came
+        self.seen = False  # whether it has been read to its end once
+        self._begun, self.looks, self._awaited = 0, 0, 0  # looks at the run begun, over, and waited for
         self._loop, self._news = loop, asyncio.Event()
         self._viewers, self._left = 0, time.monotonic()
         self._stopped, self._wanted, self._more = threading.Event(), threading.Event(), False
@@ -83,14 +84,14 @@ class Watch:
         threading.Thread(target=self._follow, daemon=True, name=f"watch {run.name}").start()
 
     @contextlib.contextmanager
-    def looking(self) -> Generator[None]:
-        """Keeps the run read; who comes first sees nothing older than that."""
-        if not self._viewers:
-            self.seen = False
-            self._wanted.set()
+    def looking(self) -> Generator[int]:
+        """Keeps the run read; gives the number of looks that have to be over for who comes to see nothing stale."""
+        look = self._begun + 1 if self.seen and not self._viewers else 0
+        self._awaited = max(self._awaited, look)
         self._viewers += 1
+        self._wanted.set()
         try:
-            yield
+            yield look
         finally:
             self._viewers -= 1
             self._left = time.monotonic()
@@ -131,10 +132,11 @@ class Watch:
         cursor, told = Cursor(), (False, 0, None)
         try:
             while not self._stopped.is_set():
-                asked = not self.seen
+                before, self._begun = self.looks, self._begun + 1
                 cursor = self._look(cursor)
+                self.looks = self._begun
                 now = (self.seen, cursor.offset, self.corrupt)
-                if now != told or asked:
+                if now != told or before < self._awaited:
                     told = now
                     self._tell()
                 if self.idle(2):  # given up long ago, and nobody can come back to it
@@ -165,7 +167,7 @@ class Watch:
             return cursor
         if page.restarted:
             self._messages = {}
-            self.past = past
+            self.past, self.seen = past, False
         if page.entries or page.restarted:
             self.corrupt = None
         self._more = page.more and bool(page.entries)

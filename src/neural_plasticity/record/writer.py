@@ -33,6 +33,7 @@ from neural_plasticity.record.folder import (
 )
 from neural_plasticity.record.run import Entry, read_line
 from neural_plasticity.record.sink import Arrays
+from neural_plasticity.record.state import began_at
 
 _LASTING = (Checkpoint, Finished, Failed)  # forced to the disk itself, so that a power cut spares them
 _OURS = re.compile(rf"(\d{{8,}})-(?:{'|'.join(KINDS)})-[0-9a-f]{{8}}\.safetensors(?:\.partial)?")
@@ -65,7 +66,7 @@ class Writer:
             if description is not None:
                 self._begin(description)
             self.description = read_description(self.folder)
-            self.describe(writer={"pid": os.getpid(), "host": platform.node()})
+            self.describe(writer={"pid": os.getpid(), "host": platform.node(), "began": began_at(os.getpid())})
             self._file = os.open(self.folder / EVENTS, os.O_WRONLY | os.O_APPEND)
         except OSError as fault:
             self._lock.release()
