@@ -168,8 +168,7 @@ class Watch:
         if page.restarted:
             self._messages = {}
             self.past, self.seen = past, False
-        if page.entries or page.restarted:
-            self.corrupt = None
+        self.corrupt = None
         self._more = page.more and bool(page.entries)
         self.seen = self.seen or not page.more
         return page.cursor

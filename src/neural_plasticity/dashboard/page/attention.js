@@ -26,7 +26,7 @@ export function attentionMap({ record, head, id, caption, less = null, level = 3
       draw: (canvas) => paint(canvas, map, less?.maps[head] ?? null),
       on: { pointermove: (event) => pointed(event, record, head, less), pointerleave: (event) => named(event.target, "") },
     }),
-    h("p", { class: "pointed", draw: () => {}, drawn: "kept" }),
+    h("p", { class: "pointed", draw: (line) => (line.textContent = ""), drawn }),
     !less && h("details", { class: "behind" }, h("summary", null, "what each token looks at"), strongest(record, head)),
   );
 }
@@ -51,11 +51,15 @@ function pointed(event, record, head, less) {
   const key = Math.min(map.shape[1] - 1, Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * map.shape[1])));
   const query = Math.min(map.shape[0] - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * map.shape[0])));
   const weight = at(map, query, key);
-  const change = less ? `, ${told(weight - at(less.maps[head], query, key))} more than before` : "";
+  const change = less ? `, ${moreOrLess(weight - at(less.maps[head], query, key))} than before` : "";
   named(
     event.target,
-    `${query} ${tokenShown(record.tokens[query] ?? "")} → ${key} ${tokenShown(record.tokens[key] ?? "")}: ${told(weight)}${change}`,
+    `${query} ${tokenShown(record.tokens[query] ?? "")} → ${key} ${tokenShown(record.tokens[key] ?? "")}: ${told(weight, "shade")}${change}`,
   );
+}
+
+function moreOrLess(change) {
+  return `${told(Math.abs(change), "shade")} ${change < 0 ? "less" : "more"}`;
 }
 
 function named(canvas, text) {
@@ -101,7 +105,7 @@ function strongest(record, head) {
                 null,
                 h("code", null, tokenShown(record.tokens[key] ?? "")),
                 ` ${key} `,
-                numberFrom(at(map, query, key), record.seq, fieldOf(head, query, key)),
+                numberFrom(at(map, query, key), record.seq, fieldOf(head, query, key), "shade"),
               ),
             ),
           ),

@@ -2,7 +2,7 @@
 
 import { colouring, overCycles, tradeOff } from "./abreast.js";
 import { harmless, numberOf, told } from "./format.js";
-import { button, counted, csvButton, empty, fact, missing, panel, sortable } from "./parts.js";
+import { button, counted, csvButton, empty, fact, missing, panel, sortable, valueAt } from "./parts.js";
 import { goTo, placeNow } from "./place.js";
 import { awakeAt, headsOf, speedKind, speedOf, standingOf, weighedAt } from "./reading.js";
 import { h } from "./tree.js";
@@ -161,7 +161,7 @@ function judged(run) {
 }
 
 function valueOf(run, [, , pick, field]) {
-  return numberOf(field.split(".").reduce((held, name) => held?.[name], pick(run)));
+  return numberOf(valueAt(pick(run), field));
 }
 
 function results(runs) {

@@ -176,13 +176,17 @@ function documentsOf(state, stages) {
         "Choose two different stages that were judged on the same documents.",
       ),
     );
-  const rows = after.documents.map((name, place) => ({
-    name,
-    place,
-    before: before.losses.values[place],
-    after: after.losses.values[place],
-    change: after.losses.values[place] - before.losses.values[place],
-  }));
+  const judged = state.evaluations.filter((each) => each.losses && each.documents.length === after.documents.length);
+  const rows = after.documents
+    .map((name, place) => ({
+      name,
+      place,
+      before: before.losses.values[place],
+      after: after.losses.values[place],
+      change: after.losses.values[place] - before.losses.values[place],
+    }))
+    .filter((row) => judged.some((each) => !Number.isNaN(each.losses.values[row.place]))); // too short ones never are
+  const left = after.documents.length - rows.length;
   const ordered = rows.toSorted(
     (one, other) => Number.isNaN(one.change) - Number.isNaN(other.change) || other.change - one.change || 0,
   );
@@ -195,7 +199,7 @@ function documentsOf(state, stages) {
       wide: true,
       drawn: `${before.seq} ${after.seq}`,
       say: `${worse} of ${known.length} documents became worse.`,
-      note: "difference of the loss, the worst first; above 0 is worse",
+      note: `difference of the loss, the worst first; above 0 is worse${neverJudged(left)}`,
       table: () => [
         ["document", "before", "after", "difference"],
         ordered.map((row) => [row.name, row.before, row.after, row.change]),
@@ -226,6 +230,12 @@ function documentsOf(state, stages) {
     }),
     worstTable(ordered, rows, before, after),
   ];
+}
+
+function neverJudged(count) {
+  if (!count) return "";
+  if (count === 1) return "; 1 document that was never judged is left out";
+  return `; ${told(count, "count")} documents that were never judged are left out`;
 }
 
 function lossCell(row, from, side) {

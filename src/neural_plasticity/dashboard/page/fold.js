@@ -5,6 +5,7 @@
 // hour of a fast run must not fill a browser. What was thinned out is counted, and the page says so.
 
 import { unpacked } from "./arrays.js";
+import { isDrawable, layersIn, listOf, tableOf, unfitness, wordOf } from "./fitness.js";
 import { harmless, numberOf } from "./format.js";
 import { appended, emptySeries } from "./series.js";
 
@@ -49,7 +50,7 @@ const ROOMS = {
 export function emptyState(described = {}) {
   const state = {
     described,
-    name: described.name ?? "",
+    name: wordOf(described.name),
     job: "",
     resumed: false,
     light: false,
@@ -57,11 +58,12 @@ export function emptyState(described = {}) {
     items: 0,
     began: null,
     time: null,
+    idle: 0,
     phase: null,
     over: null,
     finished: null,
     failed: null,
-    layers: layersOf(described),
+    layers: layersIn(described.anatomy),
     lives: new Map(),
     thinned: blank(),
     latest: blank(),
@@ -70,25 +72,49 @@ export function emptyState(described = {}) {
   return state;
 }
 
+// What a run says of itself, where that comes after its first events: heads that these told of stay.
+export function redescribe(state, described) {
+  const layers = layersIn(described.anatomy);
+  const most = Math.max(layers.length, state.layers.length);
+  state.described = described;
+  state.layers = Array.from({ length: most }, (_, layer) => Math.max(layers[layer] ?? 0, state.layers[layer] ?? 0));
+}
+
 export function fold(state, item) {
   if (typeof item?.seq !== "number" || item.seq <= state.seq) return state; // a page that was fetched twice
   state.seq = item.seq;
   state.items += 1;
-  state.time = item.time;
+  const unfit = unfitness(item);
+  if (unfit) return leftOut(state, item, unfit);
   state.began ??= item.time;
-  if (Object.hasOwn(STEPS, item.kind)) STEPS[item.kind](state, item);
+  try {
+    if (Object.hasOwn(STEPS, item.kind)) STEPS[item.kind](state, item);
+  } catch (fault) {
+    leftOut(state, item, fault.message);
+  }
+  state.time = item.time;
   if (typeof item.missing === "string") tellOf(state, item, item.missing);
+  return state;
+}
+
+function leftOut(state, { seq, kind, time }, why) {
+  const told = { seq, time: unfitness({ time }) ? state.time : time };
+  tellOf(state, told, `Event ${seq} (${harmless(kind, 40)}) cannot be shown and is left out: ${why}.`);
   return state;
 }
 
 const STEPS = {
   run(state, item) {
-    state.name = item.name || state.name;
+    state.name = wordOf(item.name) || state.name;
     state.job = item.job;
     state.resumed = Boolean(item.resumed);
+    if (state.time === null) return;
+    state.over = null; // it goes on; while it stood still, nothing took its time
+    state.idle += Math.max(0, item.time - state.time);
+    if (state.phase) state.phase.ended ??= state.time;
   },
   phase(state, item) {
-    if (state.phase) state.phase.ended = item.time;
+    if (state.phase) state.phase.ended ??= item.time;
     state.over = null; // a run that was stopped may go on
     state.phase = {
       seq: item.seq,
@@ -105,7 +131,7 @@ const STEPS = {
     if (state.phase) Object.assign(state.phase, { step: item.step, at: item.seq });
     if (state.phase && MEASURING.has(state.phase.phase)) return;
     if (!state.courses.length) beginCourse(state, "training", null, item);
-    learn(state, state.courses.at(-1), item);
+    learn(state, state.courses.at(-1), item.step ?? 0, tableOf(item, "values"), item.seq);
   },
   heads(state, item) {
     const grids = arraysOf(state, item, 2);
@@ -114,8 +140,8 @@ const STEPS = {
       seq: item.seq,
       cycle: item.cycle ?? 0,
       step: item.step ?? null,
-      path: item.path ?? "",
-      signals: item.signals,
+      path: wordOf(item.path),
+      signals: listOf(item, "signals").filter(wordOf),
       grids,
     });
   },
@@ -135,13 +161,15 @@ const STEPS = {
   operation(state, item) {
     const becomes = BECOMES.get(item.action) ?? harmless(item.action, 40);
     const cycle = item.cycle ?? 0;
-    for (const head of item.heads) {
+    const { seq, action, mode, largest_difference = null } = item;
+    const [before, after] = [tableOf(item, "before"), tableOf(item, "after")];
+    const heads = listOf(item, "heads");
+    for (const head of heads) widenLayers(state, [head[0] + 1, head[1] + 1], head[0]);
+    for (const head of heads) {
       const key = headKey(head);
       if (!state.lives.has(key)) state.lives.set(key, []);
-      state.lives.get(key).push({ cycle, state: becomes, seq: item.seq });
-      widenLayers(state, [head[0] + 1, head[1] + 1], head[0]);
+      state.lives.get(key).push({ cycle, state: becomes, seq });
     }
-    const { seq, action, mode, heads, before = {}, after = {}, largest_difference = null } = item;
     keep(state, "operations", { seq, cycle, action, mode, heads, before, after, largest_difference });
   },
   sample(state, item) {
@@ -157,21 +185,23 @@ const STEPS = {
     });
   },
   attention(state, item) {
-    const { seq, cycle = null, stage, heads } = item;
+    const { seq, cycle = null, stage } = item;
     keep(state, "attention", {
       seq,
       cycle,
       stage,
-      heads,
-      tokens: item.tokens,
+      heads: listOf(item, "heads"),
+      tokens: listOf(item, "tokens"),
       name: stageName(stage, cycle),
       maps: arraysOf(state, item, 2),
     });
   },
   evaluation(state, item) {
-    const { seq, cycle = null, stage, values } = item;
+    const { seq, cycle = null, stage } = item;
+    const values = tableOf(item, "values");
     const last = state.evaluations.at(-1)?.documents;
-    const documents = sameTexts(last, item.documents) ? last : (item.documents ?? []);
+    const named = listOf(item, "documents");
+    const documents = sameTexts(last, named) ? last : named;
     keep(state, "evaluations", {
       seq,
       cycle,
@@ -183,14 +213,14 @@ const STEPS = {
     });
   },
   comparison(state, item) {
-    const { seq, before, after, values, documents = [], method = "" } = item;
+    const { seq, before, after } = item;
     keep(state, "comparisons", {
       seq,
       before,
       after,
-      values,
-      documents,
-      method,
+      values: tableOf(item, "values"),
+      documents: listOf(item, "documents"),
+      method: wordOf(item.method),
       differences: arraysOf(state, item, 1).differences ?? null,
     });
   },
@@ -212,9 +242,9 @@ const STEPS = {
     });
   },
   finished(state, item) {
+    state.finished = { seq: item.seq, time: item.time, summary: tableOf(item, "summary") };
     state.over = "finished";
-    state.finished = { seq: item.seq, time: item.time, summary: item.summary };
-    if (state.phase) state.phase.ended = item.time;
+    if (state.phase) state.phase.ended ??= item.time;
   },
   failed(state, item) {
     state.over = "failed";
@@ -225,7 +255,7 @@ const STEPS = {
       message: harmless(item.message, 2000),
       phase: item.phase ?? "",
     };
-    if (state.phase) state.phase.ended = item.time;
+    if (state.phase) state.phase.ended ??= item.time;
   },
 };
 
@@ -264,20 +294,13 @@ function beginCourse(state, phase, cycle, item) {
   keep(state, "courses", { phase, cycle, base, seq: item.seq, steps: item.steps ?? null, done: 0, series: blank(), rates, unread });
 }
 
-function learn(state, course, item) {
-  course.done = Math.max(course.done, item.step);
-  for (const [name, value] of Object.entries(item.values)) {
+function learn(state, course, step, values, seq) {
+  course.done = Math.max(course.done, step);
+  for (const [name, value] of Object.entries(values)) {
     const y = numberOf(value);
     course.series[name] ??= emptySeries();
-    appended(course.series[name], item.step, y, item.seq);
-    state.latest[name] = {
-      seq: item.seq,
-      y,
-      x: course.base + item.step,
-      step: item.step,
-      phase: course.phase,
-      cycle: course.cycle,
-    };
+    appended(course.series[name], step, y, seq);
+    state.latest[name] = { seq, y, x: course.base + step, step, phase: course.phase, cycle: course.cycle };
   }
 }
 
@@ -293,15 +316,9 @@ function arraysOf(state, item, axes) {
 }
 
 // How many heads each layer has, by the anatomy; and by what is measured and grown, where that is more.
-function layersOf(described) {
-  const sites = described?.anatomy?.sites;
-  if (!Array.isArray(sites)) return [];
-  const layers = [];
-  for (const site of sites) layers[site.layer] = site.heads;
-  return Array.from(layers, (heads) => heads ?? 0);
-}
-
 function widenLayers(state, shape, only = null) {
+  if (!isDrawable(Math.max(shape[0], state.layers.length), Math.max(shape[1], ...state.layers)))
+    throw new Error("it tells of more heads than a model has");
   while (state.layers.length < shape[0]) state.layers.push(only === null ? shape[1] : 0);
   if (only !== null && state.layers[only] < shape[1]) state.layers[only] = shape[1];
 }

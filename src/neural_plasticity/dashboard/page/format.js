@@ -11,12 +11,14 @@ export function numberOf(value) {
 
 // A number in letters, with four digits that count: 7,916 · 2.887 · 1.98 M · 0.0003 · 7.92 MB · 12 %.
 export function told(value, unit = "") {
+  if (typeof value !== "number") return told(numberOf(value), unit);
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
   const sign = value < 0 ? "−" : "";
   const size = Math.abs(value);
   if (unit === "share") return `${sign}${digits(100 * size, 3)} %`;
   if (unit === "percent") return `${sign}${digits(size, 3)} %`;
   if (unit === "ratio") return `${sign}${digits(size, 4)}×`;
+  if (unit === "shade") return sign + shade(size);
   if (unit === "cell") return `${sign}${digits(size, 3)}`;
   if (unit === "bytes") return sign + scaled(size, 1000, ["B", "kB", "MB", "GB", "TB"]);
   if (unit === "count") return sign + (size < 1e6 ? digits(size, 6) : scaled(size, 1000, ["", "k", "M", "G", "T"]));
@@ -38,6 +40,12 @@ function digits(size, count) {
       .replace("e+", "e");
   const places = Math.max(0, count - 1 - Math.floor(Math.log10(size)));
   return written(size, places);
+}
+
+// What was kept as one of 256 shades: two places, and none of the ends is claimed.
+function shade(size) {
+  if (size < 0.005) return "< 0.01";
+  return size > 0.995 ? "> 0.99" : size.toFixed(2);
 }
 
 const writers = []; // by how many places: making one costs more than a thousand numbers
@@ -78,7 +86,7 @@ const TURNING = /[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uff
 const HALVES = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
 export function harmless(text, most = LONGEST) {
-  const whole = String(text);
+  const whole = typeof text === "object" ? JSON.stringify(text) : String(text);
   const kept = whole.length > most ? whole.slice(0, most) : whole;
   const clean = kept
     .replace(CONTROLS, (letter) =>

@@ -36,6 +36,7 @@ const VIEWS = new Map(
   }),
 );
 const APART = 90; // milliseconds between two renderings
+const NO_RUN = emptyState();
 const REMEMBERED = "neural-plasticity-theme";
 
 let unshowable = ""; // why nothing at all can be shown
@@ -55,20 +56,21 @@ function draw() {
   rendered = performance.now();
   const { run, view, head } = placeNow();
   if (lookAt(run, view === "compare" ? comparedNames([...shelf.runs.keys()], false) : [])) halt();
-  const state = shelf.runs.get(shelf.shown)?.state ?? emptyState();
+  const state = shelf.runs.get(shelf.shown)?.state ?? NO_RUN;
   const [title] = VIEWS.get(view) ?? VIEWS.get("overview");
   document.title = `${title} · ${harmless(state.name || shelf.shown || "plasticity", 80)}`;
   const isOpen = view !== "compare" && isHead(state, head);
-  render(document.getElementById("page"), [
+  const nodes = [
     masthead(state),
     navigation(view),
     h(
       "div",
       { class: `body${isOpen ? " with-life" : ""}`, key: "body" },
       main(state, view, title),
-      isOpen && headLife(state, cycleNow(state)),
+      isOpen && stumbling(() => headLife(state, cycleNow(state))),
     ),
-  ]);
+  ];
+  render(document.getElementById("page"), nodes, state); // one object as long as it is folded on: another is another past
   document.documentElement.dataset.ready = String(state.seq);
   if (view === arrived) return;
   arrived = view;
@@ -77,7 +79,7 @@ function draw() {
 
 function main(state, view, title) {
   const [, show, scrubs] = VIEWS.get(view) ?? VIEWS.get("overview");
-  const content = unshowable ? empty("This page cannot be shown.", unshowable) : contentOf(show, state);
+  const content = unshowable ? empty("This page cannot be shown.", unshowable) : stumbling(() => contentOf(show, state));
   const isOpen = show && isHead(state, placeNow().head);
   if (!scrubs && !isOpen) halt();
   return h(
@@ -89,10 +91,14 @@ function main(state, view, title) {
   );
 }
 
-// One view that stumbles over a record must not take the others with it.
 function contentOf(show, state) {
+  return show ? show(state, cycleNow(state), standsNow(state)) : compare(shelf.runs, shelf.mode === "offline");
+}
+
+// One view that stumbles over a record must not take the others with it.
+function stumbling(show) {
   try {
-    return show ? show(state, cycleNow(state), standsNow(state)) : compare(shelf.runs, shelf.mode === "offline");
+    return show();
   } catch (fault) {
     console.error(fault);
     return empty("This view stumbled over the record.", `${fault}; the other views and the run's folder are as they were.`);
@@ -199,6 +205,7 @@ function standingWord(state) {
     finished: ["ended", "ended"],
     failed: ["stopped early", "failed"],
     stopped: [wordOfStanding("stopped"), "stopped"],
+    unreadable: [wordOfStanding("unreadable"), "failed"],
   }[stands];
   if (shelf.mode === "offline") return over ?? ["report of an unfinished run", "ended"];
   if (shelf.status === "refused") return ["needs its token", "failed"];

@@ -5,7 +5,7 @@ import { headMap, statesSeen } from "./grid.js";
 import { counted, derived, empty, fact, panel, stateLegend, tile } from "./parts.js";
 import { chart } from "./plots.js";
 import { addressOf } from "./place.js";
-import { awakeAt, headsOf, lastCycle, speedKind, speedOf, weighedAt } from "./reading.js";
+import { awakeAt, headsOf, isDoubtful, lastCycle, speedKind, speedOf, weighedAt } from "./reading.js";
 import { pointsOf, smoothed } from "./series.js";
 import { h } from "./tree.js";
 import { KIND_WORDS, kindOfPhase, plainName, unitOfSize, wordOfStanding } from "./words.js";
@@ -17,7 +17,11 @@ const STOPPED = [
 ];
 
 export function overview(state, cycle, stands) {
-  if (!state.items) return empty("Nothing is recorded yet.", "Phases, losses and heads appear here as soon as the run begins.");
+  if (!state.items)
+    return [
+      empty("Nothing is recorded yet.", "Phases, losses and heads appear here as soon as the run begins."),
+      state.described.corrupt ? tellings(state, stands) : null,
+    ];
   return [
     tiles(state),
     timeline(state),
@@ -110,16 +114,12 @@ function speedTiles(state) {
     fact(found, `values.${name}_low`),
     " to ",
     fact(found, `values.${name}_high`),
-    doubtful(found.values, name) ? "; perhaps no faster" : "",
+    isDoubtful(found.values, name) ? "; perhaps no faster" : "",
   ];
   const reading = tile("reading, measured", fact(found, "values.prefill_ratio", "ratio"), bounds("prefill"));
   return "decode_ratio" in found.values
     ? [reading, tile("writing, measured", fact(found, "values.decode_ratio", "ratio"), bounds("decode"))]
     : [reading];
-}
-
-function doubtful(values, name) {
-  return numberOf(values[`${name}_low`]) <= 1 && numberOf(values[`${name}_high`]) >= 1;
 }
 
 function stepsDone(state) {
@@ -142,7 +142,7 @@ function timeline(state) {
     {
       id: "phases",
       wide: true,
-      note: state.began ? `began ${dateOf(state.began)} UTC · ${lasting(state.time - state.began)} so far` : "",
+      note: state.began ? `began ${dateOf(state.began)} UTC · ${lasting(state.time - state.began - state.idle)} so far` : "",
     },
     phases.length
       ? h(
@@ -337,14 +337,14 @@ function settingsOf(state) {
     ([, value]) => value !== null && !(Array.isArray(value) && !value.length),
   );
   if (!settings.length) return null;
-  const { environment = {}, anatomy = {} } = state.described;
+  const { environment, anatomy } = state.described;
   const where = [
-    ["model class", anatomy.model],
-    ["device", environment.device],
-    ["dtype", environment.dtype],
-    ["python", environment.python_version],
-    ["torch", environment.pytorch_version],
-    ["platform", environment.platform],
+    ["model class", anatomy?.model],
+    ["device", environment?.device],
+    ["dtype", environment?.dtype],
+    ["python", environment?.python_version],
+    ["torch", environment?.pytorch_version],
+    ["platform", environment?.platform],
   ];
   return panel(
     "Settings",

@@ -8,9 +8,17 @@ import { h } from "./tree.js";
 // A number of the record: `data-seq` names the event and `data-field` the place in it, so that anybody can look it up.
 export function fact(event, field, unit = "", sign = false) {
   if (!event) return missing();
-  const raw = field.split(".").reduce((held, name) => held?.[name], event);
+  const raw = valueAt(event, field);
   if (raw === undefined || raw === null) return missing();
   return numberFrom(raw, event.seq, field, unit, sign);
+}
+
+// What stands at a place like `values.loss`. Only the first dot parts: a name of the record may have dots of its own.
+export function valueAt(event, field) {
+  const dot = field.indexOf(".");
+  const path = dot < 0 ? [field] : [field.slice(0, dot), field.slice(dot + 1)];
+  const within = (held, name) => (typeof held === "object" && held && Object.hasOwn(held, name) ? held[name] : undefined);
+  return path.reduce(within, event);
 }
 
 export function numberFrom(raw, seq, field, unit = "", sign = false) {
@@ -20,7 +28,7 @@ export function numberFrom(raw, seq, field, unit = "", sign = false) {
     "data",
     {
       class: Number.isFinite(value) ? "n" : "n broken",
-      value: String(raw),
+      value: typeof raw === "number" ? String(raw) : harmless(raw, 400),
       "data-seq": seq,
       "data-field": field,
       "data-unit": unit,
@@ -38,7 +46,7 @@ const RULES = {
 };
 
 export function derived(rule, sources, unit = "", sign = false) {
-  const raws = sources.map(([event, field]) => field.split(".").reduce((held, name) => held?.[name], event));
+  const raws = sources.map(([event, field]) => valueAt(event, field));
   if (raws.some((raw) => raw === undefined || raw === null)) return missing();
   const value = RULES[rule](...raws.map(numberOf));
   const from = sources.map(([event, field]) => `${event.seq}:${field}`).join(" ");

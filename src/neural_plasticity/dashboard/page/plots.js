@@ -7,7 +7,11 @@ import { button, plainTable, saved } from "./parts.js";
 import { h } from "./tree.js";
 
 const unfolded = new Set(); // tables that a reader opened, by the name of their chart
+const PAUSE = 4000; // milliseconds until a library that did not come is asked for again, twice as many each time
+const LONGEST_WAIT = 60000;
+const unserved = new Set(); // elements whose charts wait for the library
 let library = null;
+let refusals = 0;
 let watcher = null;
 
 // A chart. `plot` is (ink) -> {traces, layout}; `table` is () -> [columns, rows] of raw values; `drawn` changes when either does.
@@ -79,7 +83,9 @@ function chartTools(id, title, table) {
 async function picture(id) {
   const element = document.querySelector(`#c-${CSS.escape(id)} .plot`);
   element.itsSeen = true;
-  await (element.itsWork ?? drawing(element));
+  while (element.itsWork) await element.itsWork; // which may have begun with what was there before
+  await drawing(element);
+  if (element.dataset.fault) return; // as the chart says itself
   const plotly = await loaded();
   const address = await plotly.toImage(element.firstElementChild, { format: "png", width: 1200, height: 640, scale: 2 });
   saved(`${id}.png`, await imageBlob(address), "image/png");
@@ -111,6 +117,7 @@ function wanted(element, plot) {
 function forgotten(element) {
   watcher?.unobserve(element);
   element.itsPlot = null;
+  unserved.delete(element);
   element.itsSizes?.disconnect();
   if (element.firstElementChild?.classList.contains("js-plotly-plot")) window.Plotly?.purge(element.firstElementChild);
 }
@@ -136,12 +143,18 @@ function drawing(element) {
 }
 
 async function drawOnce(element) {
+  unserved.add(element);
   const plotly = await loaded();
+  unserved.delete(element);
   await new Promise((done) => setTimeout(done)); // between two charts the page answers
   if (!element.itsPlot || !element.isConnected) return;
   const began = performance.now();
   const ink = inkNow();
   const { traces, layout } = element.itsPlot(ink);
+  if (element.dataset.fault) {
+    delete element.dataset.fault;
+    element.textContent = "";
+  }
   if (!element.firstElementChild) element.append(document.createElement("div"));
   const options = { displayModeBar: false, responsive: false, showTips: false, doubleClick: "reset" };
   await plotly.react(
@@ -211,18 +224,37 @@ function inkNow() {
   };
 }
 
+// A library that did not come is asked for again after a while, by all charts that wait for it together.
 function loaded() {
-  library ??= loadPlotly();
+  library ??= loadPlotly().catch((fault) => {
+    setTimeout(askedAgain, Math.min(LONGEST_WAIT, PAUSE * 2 ** refusals));
+    refusals += 1;
+    throw fault;
+  });
   return library;
+}
+
+function askedAgain() {
+  library = null;
+  for (const element of unserved) if (element.itsPlot && element.isConnected) drawing(element);
 }
 
 // Offline the library lies packed in the page itself and runs as a script that the page's policy names by its hash.
 async function loadPlotly() {
-  await new Promise((done) => requestIdleCallback(done, { timeout: 500 })); // the page can be used before its first chart is there
+  await leisure(); // the page can be used before its first chart is there
   const packed = document.getElementById("plotly");
   if (packed) await runInside(await inflated(packed.textContent), packed.dataset.proof);
   else await fetchedScript({ src: "plotly.js" });
+  if (!window.Plotly) throw new Error("The browser did not run plotly.js: it was changed on its way, or a policy forbids it.");
   return window.Plotly;
+}
+
+// A moment in which the browser has nothing else to do; Safari does not tell of any.
+function leisure() {
+  return new Promise((done) => {
+    if (window.requestIdleCallback) requestIdleCallback(done, { timeout: 500 });
+    else setTimeout(done, 50);
+  });
 }
 
 // A script with an address is compiled beside the page, which can be used meanwhile. A browser whose policies know hashes

@@ -76,6 +76,11 @@ export function speedOf(state) {
   return state.comparisons.findLast((each) => "prefill_ratio" in each.values) ?? null;
 }
 
+// Whether the bounds of a measured speed leave room for none: then it is perhaps no faster.
+export function isDoubtful(values, name) {
+  return numberOf(values[`${name}_low`]) <= 1 && numberOf(values[`${name}_high`]) >= 1;
+}
+
 // What is known of speed: "measured", "masked" (heads sleep and no weight left the model), "nothing" slept, or "unmeasured".
 export function speedKind(state) {
   if (speedOf(state)) return "measured";

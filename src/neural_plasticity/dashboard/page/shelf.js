@@ -1,7 +1,8 @@
 // The runs that the page knows of: those inside a report, or those of a server. Of these one is followed as it goes on, and
 // those that are compared are read: a few at a time, again only when there is more, and after a failure with growing pauses.
 
-import { emptyState, fold } from "./fold.js";
+import { wordOf } from "./fitness.js";
+import { emptyState, fold, redescribe } from "./fold.js";
 import { describedRun, followed, listedRuns, runsInside, wholeRun } from "./source.js";
 
 const LISTED = 5000; // milliseconds between two lists, and the shortest between two readings of a run
@@ -24,13 +25,26 @@ export async function openShelf(feed, told) {
     list();
     return;
   }
-  for (const { described, items } of await runsInside(feed))
-    shelf.runs.set(freeName(described.name), entryOf(items.reduce(fold, emptyState(described))));
+  for (const run of await runsInside(feed)) {
+    const state = insideRun(run);
+    shelf.runs.set(freeName(wordOf(state.described.name) || "run"), entryOf(state));
+  }
+}
+
+// A run of the report; one that cannot be folded says so itself, and leaves the others as they are.
+function insideRun({ described, items }) {
+  try {
+    return items.reduce(fold, emptyState(described));
+  } catch (fault) {
+    console.error(fault);
+    const name = wordOf(described?.name);
+    return emptyState({ name, state: "unreadable", corrupt: `This run cannot be shown: ${fault.message}.` });
+  }
 }
 
 // What is known of a run: `state` as far as it is folded, `row` of the server's list, and why it could not be read.
 function entryOf(state = null) {
-  return { state, row: null, described: null, asked: false, fault: "", failures: 0, due: 0, told: undefined };
+  return { state, row: null, described: null, corrupt: null, asked: null, fault: "", failures: 0, due: 0, told: undefined };
 }
 
 // Two runs of one name may come from two folders.
@@ -63,11 +77,12 @@ function show(name) {
 
 function follow(name, entry) {
   const begin = () => {
-    entry.state = emptyState(entry.described ?? { name });
+    Object.assign(entry, { described: null, corrupt: null }); // under the same name there may be another run now
+    entry.state = emptyState({ name });
     changed();
+    describe(name, entry);
   };
   begin();
-  describe(name, entry);
   shelf.status = "";
   halted = followed(name, {
     items: (items) => {
@@ -78,10 +93,11 @@ function follow(name, entry) {
     status: (status, why = "") => {
       const back = status !== shelf.status && ["live", "polling"].includes(status);
       Object.assign(shelf, { status, why });
-      if (back && !entry.described) describe(name, entry); // it was asked for while nobody answered
+      if (back && !entry.described && !entry.asked) describe(name, entry); // it was asked for while nobody answered
       changed();
     },
     corrupt: (message) => {
+      entry.corrupt = message;
       entry.state.described = { ...entry.state.described, corrupt: message };
       changed();
     },
@@ -89,17 +105,17 @@ function follow(name, entry) {
 }
 
 async function describe(name, entry) {
-  if (entry.asked) return;
-  entry.asked = true;
+  const asking = {};
+  entry.asked = asking; // whoever asked before gets what may be no longer true
   try {
-    entry.described = await describedRun(name);
-    if (shelf.shown !== name) return;
-    const { layers } = emptyState(entry.described);
-    Object.assign(entry.state, { described: entry.described, layers: layers.length ? layers : entry.state.layers });
+    const told = await describedRun(name);
+    if (entry.asked !== asking) return;
+    entry.described = told;
+    if (shelf.shown === name) redescribe(entry.state, { ...told, corrupt: entry.corrupt });
   } catch (fault) {
-    shelf.why = fault.message;
+    if (entry.asked === asking) shelf.why = fault.message;
   } finally {
-    entry.asked = false;
+    if (entry.asked === asking) entry.asked = null;
   }
   changed();
 }

@@ -112,7 +112,7 @@ async function poll(line) {
       if (page.restarted) line.told.restarted();
       line.cursor = page.cursor;
       line.told.items(page.items);
-      if (page.corrupt) line.told.corrupt(page.corrupt);
+      if (!page.more) line.told.corrupt(page.corrupt ?? null); // only the last page knows whether the record can be read on
       if (!page.more)
         await new Promise((done) => {
           line.timer = setTimeout(done, POLL);

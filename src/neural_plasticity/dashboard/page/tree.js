@@ -9,6 +9,7 @@ const LIVE_PROPERTIES = new Set(["value", "checked", "disabled", "selected", "op
 
 // A node. Props: attributes; `on: {event: listener}`; `style: {"--name": value}`; `key`, which tells siblings apart;
 // `draw: (element) => …` with `drawn`, a value that changes when it has to be drawn again; `gone: (element) => …` at its end.
+// What `drawn` says holds for one source only: from another one everything is drawn again.
 export function h(tag, props, ...children) {
   return { tag, props: props ?? {}, key: props?.key, children: children.flat(Infinity).filter(isShown).map(asNode) };
 }
@@ -21,8 +22,11 @@ function asNode(child) {
   return typeof child === "object" ? child : { text: String(child) };
 }
 
-// Make the children of an element what these nodes say.
-export function render(parent, nodes) {
+let sourceNow = null;
+
+// Make the children of an element what these nodes say of this source.
+export function render(parent, nodes, source) {
+  sourceNow = source;
   patchChildren(parent, [nodes].flat(Infinity).filter(isShown).map(asNode));
 }
 
@@ -75,8 +79,8 @@ function patch(element, node) {
   for (const name of Object.keys(before)) if (!(name in props)) setProp(element, name, null, before[name]);
   if (!props.draw) patchChildren(element, node.children);
   for (const [name, value] of Object.entries(props)) setProp(element, name, value, before[name]);
-  if (props.draw && props.drawn !== element.itsDrawing) {
-    element.itsDrawing = props.drawn;
+  if (props.draw && (props.drawn !== element.itsDrawing || sourceNow !== element.itsSource)) {
+    Object.assign(element, { itsDrawing: props.drawn, itsSource: sourceNow });
     props.draw(element);
   }
 }

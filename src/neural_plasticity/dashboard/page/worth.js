@@ -4,7 +4,7 @@ import { differences } from "./differ.js";
 import { harmless, numberOf, told } from "./format.js";
 import { counted, empty, fact, missing, panel, sortable } from "./parts.js";
 import { chart } from "./plots.js";
-import { speedKind, speedOf, weighedAt } from "./reading.js";
+import { isDoubtful, speedKind, speedOf, weighedAt } from "./reading.js";
 import { h } from "./tree.js";
 import { plainName, plainStage } from "./words.js";
 
@@ -56,9 +56,9 @@ export function bought(state) {
 function speedWords(state) {
   const found = speedOf(state);
   if (found) {
-    const reading = told(numberOf(found.values.prefill_ratio), "ratio");
-    const writing = "decode_ratio" in found.values ? `, writing ${told(numberOf(found.values.decode_ratio), "ratio")}` : "";
-    return `measured: reading ${reading} as fast${writing}`;
+    const ratio = (name) => `${told(numberOf(found.values[`${name}_ratio`]), "ratio")} as fast`;
+    const times = (name) => (isDoubtful(found.values, name) ? `${ratio(name)} (perhaps no faster)` : ratio(name));
+    return `measured: reading ${times("prefill")}${"decode_ratio" in found.values ? `, writing ${times("decode")}` : ""}`;
   }
   return {
     masked: "no speed-up: heads are masked, and no weight has left the model",
