@@ -1,8 +1,9 @@
 """Every family taken apart: counts, completeness, and the decisive test, that a head's rows move that head only."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,12 +17,10 @@ from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.anatomy.sites import Anatomy, Site
 from neural_plasticity.anatomy.taps import open_taps
 from neural_plasticity.errors import NotDissectable
-from tests.anatomy.test_dissect import same, state
+from tests.anatomy.test_dissect import same
 from tests.conformance.families import FAMILIES, NO_ATTENTION
-from tests.conformance.family import Family
+from tests.conformance.taken import SEED, Taken, taken_apart
 from tests.conformance.test_families_build import floats
-
-SEED = 9
 
 # Families whose heads do not come apart everywhere, each with words of the reason that must be given.
 INSEPARABLE = {
@@ -51,22 +50,9 @@ INSEPARABLE = {
 }
 
 
-@dataclass(frozen=True)
-class Taken:
-    """A family's model, taken apart once for all tests of this file."""
-
-    family: Family
-    model: nn.Module
-    example: dict[str, Tensor]
-    anatomy: Anatomy
-
-
 @pytest.fixture(scope="module", params=FAMILIES)
 def taken(request) -> Taken:
-    family = FAMILIES[request.param]
-    model = family.build(SEED)
-    example = family.example(model, SEED)
-    return Taken(family, model, example, dissect(model, example))
+    return taken_apart(request.param)
 
 
 def test_verdict_and_reason_are_the_known_ones(taken):
@@ -122,17 +108,19 @@ class Watch:
     """What one site computes: q, k and v where they pass the attention interface, and what its output projection reads."""
 
     def __init__(self, taken: Taken, site: Site) -> None:
-        self._taken, self._site = taken, site
+        self._model = taken.model
         self._module = taken.model.get_submodule(site.name)
         self._reader = taken.model.get_submodule(site.of_role("o")[0].module)
+        self._columns = torch.tensor(site.of_role("o")[0].indices)
+        uncached = {"use_cache": False} if "use_cache" in inspect.signature(taken.model.forward).parameters else {}
+        self._batch = taken.example | uncached
 
     def look(self) -> list[Tensor]:
         """Of the site's first call: what is read by head, then q, k and v by head where they can be seen."""
         found: list[Tensor] = []
 
         def read(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            columns = self._site.of_role("o")[0].indices
-            found.insert(0, torch.stack([arguments[0][..., list(own)].flatten() for own in columns]))
+            found.insert(0, arguments[0][..., self._columns].movedim(-2, 0).flatten(1))
             raise Reached
 
         def record(
@@ -146,7 +134,7 @@ class Watch:
         handle = self._reader.register_forward_pre_hook(read)
         try:
             with torch.no_grad(), pytest.raises(Reached):
-                self._taken.model(**self._taken.example)
+                self._model(**self._batch)
         finally:
             handle.remove()
         return found
@@ -160,8 +148,7 @@ def observed(taken) -> Taken:
     """The same model, attending through the function that the watch registers."""
     AttentionInterface.register(IMPLEMENTATION, sdpa_attention_forward)
     AttentionMaskInterface.register(IMPLEMENTATION, eager_mask)
-    model = taken.family.build(SEED, IMPLEMENTATION)
-    return Taken(taken.family, model, taken.example, taken.anatomy)
+    return replace(taken, model=taken.family.build(SEED, IMPLEMENTATION))
 
 
 @contextmanager
@@ -241,10 +228,7 @@ def test_an_open_tap_that_only_looks_changes_nothing_in_a_padded_batch(taken):
 
 
 def test_dissection_leaves_no_trace(taken):
-    model = taken.family.build(SEED)
-    before = state(model)
-    dissect(model, taken.example)
-    assert same(before, state(model))
+    assert same(taken.before, taken.after)
 
 
 def test_without_an_example_the_same_sites_are_found(taken):

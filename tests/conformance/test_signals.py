@@ -15,9 +15,9 @@ from neural_plasticity.anatomy.sites import Anatomy, Site
 from neural_plasticity.errors import NotMeasurable
 from neural_plasticity.signals.measure import measure
 from tests.conformance.families import FAMILIES
+from tests.conformance.taken import SEED, taken_apart
 
 SIGNALS = ("entropy", "normalized_entropy", "sink", "previous_token", "self_token", "distance", "confidence")
-SEED = 9
 LAYOUTS = ("plain", "left", "right", "packed")
 MORE = 4  # tokens at the padded end, so that no picture has as many patches as the text has tokens
 SPLIT = 4  # where the second sequence of a packed row begins
@@ -159,8 +159,9 @@ def case(request) -> Case:
     eager = family.build(SEED, "eager").double()
     if hasattr(eager, "set_experts_implementation"):
         eager.set_experts_implementation("eager")  # the others take no float64
-    example = family.example(model, SEED)
-    return Case(family.name, model, eager, dissect(model, example), example)
+    taken = taken_apart(family.name)
+    anatomy = dissect(model, taken.example) if family.name in TWO_ATTENTIONS else taken.anatomy
+    return Case(family.name, model, eager, anatomy, taken.example)
 
 
 def weights_of(case: Case, batch: dict[str, Tensor]) -> dict[str, list[Tensor]]:

@@ -23,8 +23,8 @@ from neural_plasticity.surgery.surgeon import Surgeon
 from tests.anatomy.test_dissect import same, state
 from tests.conformance.families import FAMILIES
 from tests.conformance.family import Family, draw_weights, tokens, words
+from tests.conformance.taken import SEED, taken_apart
 
-SEED = 9
 NEAR = 1e-5  # of the largest output, in float32
 STEPS = 2  # tokens that are decoded with a cache
 PAST = "_plasticity_past"
@@ -203,8 +203,8 @@ class Course:
 def course(request) -> Course:
     family = FAMILIES[request.param]
     model, random = family.build(SEED), Random(request.param)
-    example = family.example(model, SEED)
-    anatomy = dissect(model, example)
+    taken = taken_apart(request.param)
+    example, anatomy = taken.example, taken.anatomy
     plan = drawn_plan([site for site in anatomy if site.sliceable and not site.shared_with], random)
     untouched = passes(family, model, example)  # first: some models keep things of their own from a pass
     twin = deepcopy(model)

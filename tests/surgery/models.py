@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
+from neural_plasticity.anatomy.dissect import dissect
 from neural_plasticity.anatomy.sites import Anatomy
 from neural_plasticity.anatomy.taps import open_taps
 from tests.anatomy.models import gpt2, ids, llama
@@ -51,6 +53,12 @@ def vit() -> nn.Module:
 
 
 MODELS = {"llama": llama, "gpt2": gpt2, "bert": bert, "t5": t5, "vit": vit}
+
+
+@cache
+def anatomy_of(kind: str) -> Anatomy:
+    """For tests that operate on many models of a kind, and are not about taking them apart."""
+    return dissect(MODELS[kind]())
 
 
 def batch_for(model: nn.Module) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from neural_plasticity.surgery.saving import load, load_into, save
 from neural_plasticity.surgery.surgeon import Surgeon
 from tests.anatomy.models import gpt2, ids, llama
 from tests.conformance.families import FAMILIES
+from tests.surgery.models import anatomy_of
 
 GPT2 = {"bos_token_id": 0, "eos_token_id": 0}
 HEADS = [(0, 0), (0, 2), (1, 1)]
@@ -48,7 +49,7 @@ def alike(ours, theirs):
 
 
 def pruned(heads=HEADS, mode="remove", model=None):
-    surgeon = Surgeon(model or llama())
+    surgeon = Surgeon(llama(), anatomy=anatomy_of("llama")) if model is None else Surgeon(model)
     surgeon.prune(heads, mode)
     return surgeon
 

@@ -58,14 +58,14 @@ def test_an_operation_that_stops_at_one_of_25_lines_of_it_is_whole_or_was_never_
         monkeypatch.setattr(Proof, "compare", lambda *_: (_ for _ in ()).throw(ProofFailed("as if")))
 
     def prepared():
-        surgeon = Surgeon(deepcopy(untouched), anatomy=SMALL)
-        if case in ("revive", "forget"):
-            surgeon.prune(STOPPED)
+        surgeon = deepcopy(ready)
         acts = {"revive": lambda: surgeon.revive(STOPPED), "forget": lambda: surgeon.forget(STOPPED)}
         mode = case if case in ("zero_weights", "gate") else "remove"
         return surgeon, acts.get(case, lambda: surgeon.prune(STOPPED, mode=mode))
 
-    untouched = llama(num_hidden_layers=2)
+    ready = Surgeon(llama(num_hidden_layers=2), anatomy=SMALL)
+    if case in ("revive", "forget"):
+        ready.prune(STOPPED)
     surgeon, operate = prepared()
     lines = stopped_at(0, operate)
     asleep, forgotten = surgeon.dormant, set(surgeon._past.forgotten)
@@ -86,10 +86,11 @@ def test_an_operation_that_stops_at_one_of_25_lines_of_it_is_whole_or_was_never_
 def test_heads_awake_for_a_while_sleep_again_where_waking_or_putting_back_stops(mode):
     """At 8 of the lines that wake them, and at 8 of those that put all back, which are the last to run."""
     untouched, stops = llama(num_hidden_layers=2), []
+    ready = Surgeon(deepcopy(untouched), anatomy=SMALL)
+    ready.prune(STOPPED, mode=mode)
 
     def prepared():
-        surgeon = Surgeon(deepcopy(untouched), anatomy=SMALL)
-        surgeon.prune(STOPPED, mode=mode)
+        surgeon = deepcopy(ready)
         return surgeon, as_remembered(surgeon)
 
     def wakes(surgeon):

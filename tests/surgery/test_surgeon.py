@@ -12,7 +12,7 @@ from neural_plasticity.signals.measure import measure
 from neural_plasticity.surgery.surgeon import Surgeon
 from tests.anatomy.models import gpt2, ids, llama
 from tests.anatomy.test_dissect import same
-from tests.surgery.models import MODELS, PAST, albert, batch_for, logits, near, seen, silenced
+from tests.surgery.models import MODELS, PAST, albert, anatomy_of, batch_for, logits, near, seen, silenced
 
 MODES = ("zero_weights", "mask_forward", "gate", "remove", "adaptive", "compressed")
 HEADS = [(0, 0), (0, 3), (1, 1), (1, 2)]
@@ -22,7 +22,7 @@ HEADS = [(0, 0), (0, 3), (1, 1), (1, 2)]
 @pytest.mark.parametrize("kind", MODELS)
 def test_every_mode_gives_what_the_silenced_model_gives(kind, mode):
     model, twin = MODELS[kind](), MODELS[kind]()
-    surgeon = Surgeon(model)
+    surgeon = Surgeon(model, anatomy=anatomy_of(kind))
     surgeon.prune(HEADS, mode=mode)
     with silenced(twin, surgeon.anatomy, HEADS):
         expected = logits(twin)
@@ -32,7 +32,7 @@ def test_every_mode_gives_what_the_silenced_model_gives(kind, mode):
 
 def test_modes_lie_beside_each_other():
     model, twin = llama(), llama()
-    surgeon = Surgeon(model)
+    surgeon = Surgeon(model, anatomy=anatomy_of("llama"))
     heads = {"remove": [(0, 1), (1, 0), (1, 1), (1, 2)], "gate": [(0, 2)], "mask_forward": [(0, 4)], "zero_weights": [(0, 5)]}
     for mode in ("gate", "remove", "zero_weights", "mask_forward"):
         surgeon.prune(heads[mode], mode=mode)
@@ -44,7 +44,7 @@ def test_removing_makes_a_model_smaller_and_nothing_else_does():
     sizes = {}
     for mode in MODES:
         model = llama()
-        Surgeon(model).prune([(0, 0), (0, 1), (0, 2)], mode=mode)
+        Surgeon(model, anatomy=anatomy_of("llama")).prune([(0, 0), (0, 1), (0, 2)], mode=mode)
         sizes[mode] = sum(weight.numel() for name, weight in model.named_parameters() if "plasticity" not in name)
     gone = 8 * 36 * (3 + 1 + 1 + 3)  # q, a whole group's k and v, and o
     whole = sizes["mask_forward"]
@@ -91,7 +91,7 @@ def test_who_holds_a_parameter_still_holds_it(kind, mode):
     before = {name: (id(weight), weight.requires_grad) for name, weight in model.named_parameters()}
     ties = len(list(model.named_parameters(remove_duplicate=False)))
     model(**batch_for(model)).logits.sum().backward()
-    surgeon = Surgeon(model)
+    surgeon = Surgeon(model, anatomy=anatomy_of(kind))
     surgeon.prune(HEADS, mode=mode)
     now = {name: (id(weight), weight.requires_grad) for name, weight in model.named_parameters() if "plasticity" not in name}
     assert now == before
@@ -125,7 +125,7 @@ def test_half_precision_stays_half_precision(mode):
 def test_a_trial_undoes_itself_also_when_its_block_fails(mode):
     model = llama()
     before, whole = seen(model), logits(model)
-    surgeon = Surgeon(model)
+    surgeon = Surgeon(model, anatomy=anatomy_of("llama"))
     with surgeon.trial(HEADS, mode) as same_surgeon:
         assert same_surgeon is surgeon
         assert not near(logits(model), whole)
@@ -152,7 +152,7 @@ def test_what_slept_before_a_trial_sleeps_after_it():
 def test_a_second_surgeon_goes_on_where_the_first_one_stopped(mode):
     model = llama()
     before = seen(model)
-    first = Surgeon(model)
+    first = Surgeon(model, anatomy=anatomy_of("llama"))
     first.prune(HEADS, mode=mode)
     second = Surgeon(model)
     assert second.anatomy == first.anatomy
@@ -167,7 +167,7 @@ def test_a_second_surgeon_goes_on_where_the_first_one_stopped(mode):
 def test_a_copy_leads_a_life_of_its_own(mode, heads):
     model = llama()
     whole = logits(model)
-    Surgeon(model).prune(heads, mode=mode)
+    Surgeon(model, anatomy=anatomy_of("llama")).prune(heads, mode=mode)
     operated, copied = logits(model), deepcopy(model)
     assert torch.equal(logits(copied), operated)
     Surgeon(copied).revive(heads)
